@@ -1,0 +1,238 @@
+"""English."""
+
+from communicator_pipeline.analysis.lexicon.entry import Lexicon
+
+LEXICON = Lexicon(
+    language="en",
+    function_words=(
+        "the of and to in is you that it he was for on are as with his they i at be this have "
+        "from or one had by not but what all were we when your can said there an each which she "
+        "do how their if will up other about out many then them these so some her would make "
+        "like him into time has look two more go see no way could people my than been who its "
+        "now find did get come made may any us our just know want need please thanks hey hi "
+        "don doesn didn isn won t s re ve ll m im ive ill dont pls plz thx yeah yep ok lol btw "
+        "hello good morning tomorrow today tonight should anyone someone really still think "
+        "got going let me check send back here where why because after before first"
+    ),
+    greetings=(
+        "^hi | ^hello | ^hey | ^dear | good morning | good afternoon | good evening | ^morning | "
+        "hi all | hi there | hiya | ^yo"
+    ),
+    thanks=(
+        "thanks | thank you | thx | ty | many thanks | cheers | much appreciated | tysm | tnx"
+    ),
+    solved=(
+        "solved | never mind | nevermind | nvm | got it working | works now | working now | "
+        "it works | found it | sorted | problem solved | issue resolved | is resolved | all good "
+        "now | no longer needed | figured it out | please ignore my last | ignore my last message "
+        "| fixed now | is fixed | that fixed it | that worked | scratch that | all sorted"
+    ),
+    fine=(
+        "ok | okay | okey | great | perfect | cool | sounds good | will do | got it | understood | "
+        "sure | yes | yep | yeah | no problem | np | noted | fine | done | agreed | awesome | "
+        "see you | bye | good night | congrats | congratulations | lol | haha | nice | same here"
+    ),
+    question_words=(
+        "^what | ^what s | ^when | ^where | ^who | ^why | ^how | ^which | ^whose | ^is there | "
+        "^are there | ^is it | ^is the | ^is this | ^is that | ^are you | ^are we | ^are the | "
+        "^do you | ^do we | ^does | ^did you | ^did the | ^did we | ^have you | ^has anyone | "
+        "^has the | ^will you | ^will the | ^will we | ^would it | ^should we | ^should i | "
+        "^can i | ^can we | ^could i | ^could we | ^may i | ^any idea | ^any news | ^any update | "
+        "^any updates | ^any chance | ^anyone | ^any word | ^how about | ^what about | "
+        "i was wondering | wondering if | do you know | does anyone know | any thoughts"
+    ),
+    asks=(
+        "can you | could you | would you | will you | can u | could u | cld u | can someone | "
+        "could someone | can anyone | could anyone | please | pls | plz | let me know | lmk | "
+        "i need you to | we need you to | i need your | need your | would you mind | "
+        "do you mind | i would like you to | i d like you to | if you could | get back to me | "
+        "give me a call | call me | ping me | send me | tell me | remind me | help me | "
+        "need help | looking for help | waiting for your | waiting on you | waiting for you | "
+        "your thoughts | what do you think | thoughts on this | thoughts | your call on | "
+        "need a decision | need you to decide | your approval | need your ok | sign off on | "
+        "rsvp | asap | still waiting | have a look | take a look | ^send | ^review | ^check | "
+        "^confirm | ^call | ^approve | ^look at | ^update | ^reply | ^tell | ^help | ^share | "
+        "^add | ^fix | ^ask | ^make sure | ^forward | ^book | ^bring | ^give | ^remind | "
+        "^remember to | ^don t forget to | appreciate your help | appreciate it if you | "
+        "you need to | you should send | we are waiting for you | i m waiting for"
+    ),
+    room=(
+        "anyone | anybody | someone | somebody | everyone | everybody | all of you | folks | "
+        "guys | team | @channel | @here | @all | @everyone | who can | who knows | who is | "
+        "hi all | hey all"
+    ),
+    not_an_ask=(
+        "please note | please find | please see | please be advised | please ignore | let me "
+        "know if you have any questions | let me know if you have questions | if you have any "
+        "questions | feel free to | please do not reply | no action needed | no action required | "
+        "no need to reply | no reply needed | fyi only | just fyi | no rush no reply | "
+        "click here | click below | unsubscribe | thank you for your patience | how cool is | "
+        "guess what | who knew | let me check | let me see | i will send | i ll send | "
+        "what a | how nice | how lovely | you know what"
+    ),
+    urgent=(
+        "urgent | urgently | asap | immediately | right now | right away | emergency | critical | "
+        "as soon as possible | time sensitive | high priority | blocker | blocking | p0 | p1 | "
+        "sev1 | deadline"
+    ),
+    due=(
+        "by | until | till | before | no later than | not later than | due | due by | due on | "
+        "deadline is | deadline | at the latest by | latest by | expires | expires on | closes"
+    ),
+    due_after="at the latest | latest | is the deadline",
+    weekdays=(
+        "monday | mon",
+        "tuesday | tue | tues",
+        "wednesday | wed",
+        "thursday | thu | thur | thurs",
+        "friday | fri",
+        "saturday",
+        "sunday",
+    ),
+    days={0: "today | tonight | this evening | this afternoon", 1: "tomorrow | tmrw | tmr",
+          2: "day after tomorrow", 7: "next week"},
+    end_of_week="end of the week | end of week | eow | this week",
+    end_of_day="end of day | end of the day | eod | cob | close of business",
+    months=(
+        "january | jan", "february | feb", "march", "april | apr", "may", "june | jun",
+        "july | jul", "august | aug", "september | sep | sept", "october | oct",
+        "november | nov", "december | dec",
+    ),
+    at_time="at | @ | o clock",
+    positive=(
+        "great | good | nice | love | loved | perfect | excellent | awesome | amazing | happy | "
+        "glad | thanks | thank you | appreciate | wonderful | fantastic | brilliant | enjoyed | "
+        "beautiful | congratulations | congrats | well done | helpful | cool | delighted | yay"
+    ),
+    negative=(
+        "bad | broken | fail* | wrong | problem | problems | issue | annoying | slow | late | "
+        "delay | delayed | missing | lost | sad | sorry | unhappy | disappointed | disappointing | "
+        "worse | complain* | complaint | confusing | difficult | worried | stuck | crash* | bug | "
+        "error | unfortunately | concern* | poor"
+    ),
+    angry=(
+        "angry | furious | unacceptable | terrible | awful | horrible | ridiculous | disgusting | "
+        "outrageous | worst | fed up | sick of | wtf | useless | pathetic | scam | hate | "
+        "disgrace | incompetent | refund me | lawyer | never again | had enough | joke of a"
+    ),
+    negations="not | no | never | don t | doesn t | didn t | isn t | wasn t | can t | won t | hardly",
+    injection=(
+        "ignore previous instructions | ignore all previous | ignore the previous | ignore your "
+        "instructions | ignore all instructions | ignore any previous | ignore prior instructions "
+        "| ignore everything above | ignore the above | disregard previous | disregard all "
+        "previous | disregard the above | disregard your | forget your instructions | forget all "
+        "previous | forget previous instructions | your system prompt | reveal your prompt | "
+        "system prompt | note to the ai | note to ai | note to the assistant | note for the "
+        "assistant | attention assistant | dear assistant | ai assistant reading this | if you "
+        "are an ai | if you are a language model | if you are an llm | as an ai language model | "
+        "as the assistant | you are now in | you are now dan | developer mode | jailbreak | "
+        "new instructions | override your | instructions for the assistant | instructions to the "
+        "assistant | assistant approve | assistant must | assistant should | the assistant "
+        "reading this | llm reading this | ai reading this | approve this draft | auto approve | "
+        "mark this as high priority | set priority to | set the priority to | begin system | "
+        "end of system prompt | assistants reading | ai agents must | to any ai"
+    ),
+    topics={
+        "question": (
+            "how do i | how can i | how to | does anyone know | do you know | what is | what's the | where "
+            "can i | any idea | is it possible | which one | quick question | question about | "
+            "i was wondering | wondering | what does | why does | why is | who is | where is"
+        ),
+        "request": (
+            "can you | could you | would you | please send | please review | please check | "
+            "please approve | send me | need you to | need your | would you mind | can someone | "
+            "could someone | ^review | ^send | ^approve | sign off | your approval | please | "
+            "pull request | take a look | have a look | feedback on | give me"
+        ),
+        "scheduling": (
+            "meeting | meet | schedule | reschedule | calendar | appointment | call tomorrow | "
+            "available | availability | free on | are you free | time slot | slot | invite | "
+            "what time | move the call | postpone | lunch | zoom | book a time | works for you | "
+            "work for you | catch up on | at noon | move our | push our | let's meet | "
+            "dinner on | see you at"
+        ),
+        "incident": (
+            "outage | is down | are down | went down | incident | sev1 | sev2 | p1 | p0 | 500 errors | "
+            "error rate | alert | on call | oncall | rollback | rolled back | production | prod | "
+            "unreachable | data loss | latency | timeouts | postmortem | firing | downtime | "
+            "hotfix | breach | status 500 | 502 | 503 | cannot reach | site is down | paging"
+        ),
+        "sales": (
+            "pricing | quote | demo | purchase | buy | order for | discount | invoice | contract | "
+            "proposal | license | licenses | seats | subscription plan | enterprise plan | trial | "
+            "price list | price | how much | budget | partnership | lead | prospect | renewal | "
+            "purchase order | bulk order | upgrade our plan | reseller | in stock"
+        ),
+        "support": (
+            "doesn t work | does not work | not working | isn t working | can t log in | cannot "
+            "log in | can t login | error message | bug | crash* | help me | refund | my order | "
+            "my account | password | reset | broken | stuck | issue with | problem with | ticket | "
+            "can t open | failed to | locked out | where is my | warranty | damaged | installation "
+            "| install | not arrived | hasn t arrived | login | keeps | error"
+        ),
+        "fyi": (
+            "fyi | for your information | just so you know | heads up | announcement | announcing "
+            "| newsletter | release notes | released | we have published | minutes of | recap | "
+            "summary of | no action needed | no action required | reminder that | as of today | "
+            "deployed | merged | is now live | weekly digest | changelog | update on | "
+            "please note | notes from | status update | is closed | will be closed"
+        ),
+        "social": (
+            "happy birthday | congratulations | congrats | how are you | how was your | weekend | "
+            "good night | good morning | love you | haha | lol | party | miss you | merry "
+            "christmas | happy new year | coffee | beer | dinner | movie | game last night | "
+            "see you | what's up | how's it going | long time no see | holiday | vacation | "
+            "nice to meet | welcome | have fun | enjoy | get well soon | the kids | pizza"
+        ),
+        "spam": (
+            "click here | free money | you have won | you won | winner | lottery | crypto "
+            "investment | guaranteed returns | earn money | make money | work from home | bitcoin "
+            "| limited offer | limited time | act now | claim your | prize | casino | viagra | "
+            "double your | passive income | airdrop | seo services | followers | giveaway | 100% "
+            "free | wire transfer | gift card | gift cards | verify your account | your account "
+            "will be suspended | dm me to earn | forex | investment opportunity | bonus | hot "
+            "singles | cheap | risk free | usdt | join our channel | unsubscribe"
+        ),
+    },
+    hello="Hi {name},",
+    acknowledge={
+        "": "thanks for your message. I'll look into it and get back to you.",
+        "question": "thanks for your question. I'll look into it and get back to you.",
+        "request": "thanks, I've seen your request and will look into it.",
+        "scheduling": "thanks for your message. I'll check my calendar and get back to you.",
+        "incident": "thanks for letting me know. I'll look into it.",
+        "support": "thanks for reporting this, and sorry for the trouble. I'll look into it.",
+        "sales": "thanks for your interest. I'll look into it and get back to you.",
+        "social": "thanks for your message!",
+    },
+    answer={
+        "when": "When: {gap}.",
+        "how_much": "The amount: {gap}.",
+        "where": "You can find it here: {gap}.",
+        "who": "The right person: {gap}.",
+        "free": "This would suit me: {gap}.",
+    },
+    gaps={
+        "date": "date", "time": "time", "amount": "amount", "number": "number", "link": "link",
+        "email": "e-mail address", "phone": "phone number", "order": "order number",
+        "name": "name", "place": "place or link", "address": "address", "file": "file",
+        "when": "date or time", "how_much": "amount", "where": "place or link",
+        "who": "name", "free": "yes or no, or another time", "secret": "secret",
+    },
+    asked={
+        "when": "when | what time | what date | by when | how long | how soon | eta",
+        "how_much": "how much | how many | what price | what does it cost | the price",
+        "where": "where | which link | the link | what address",
+        "who": "who | whom | which person",
+        "free": (
+            "are you free | are you available | does that work | work for you | works for you | "
+            "suit you | can we meet | let s meet | meet on | shall we meet | reschedule | "
+            "move our | move the | available on"
+        ),
+    },
+    summaries={
+        "injection": "{name} sent a message with instructions to an assistant; not quoted.",
+        "nothing": "{name} sent something without text.",
+        "files": "{name} sent files: {files}",
+    },
+)

@@ -1,0 +1,34 @@
+"""Messages grouped into conversations: a pure function, the same whoever computes it and when.
+
+Belongs here: explicit links (native threads, replies), inferred links, membership and what one
+stretch hands over to the next. Does not belong here: reading messages and writing membership
+(`storage/`, `assets/`), what people merge and split by hand.
+
+- `links.py`: `group`, explicit links and membership
+- `carry.py`: what one stretch hands over to the next
+- `flow.py`: a channel's messages as arrays: who speaks when, to whom
+- `linker.py`: which earlier message a message belongs to
+- `reasons.py`: why, in words
+- `cues.py`: function words in several languages
+"""
+
+from communicator_pipeline.grouping.links import explicit_parents, group
+from communicator_pipeline.grouping.linker import (
+    GapLinker,
+    KindLinker,
+    Linker,
+    RuleLinker,
+    default_linker,
+)
+from communicator_pipeline.grouping.reasons import LinkReason
+
+__all__ = [
+    "GapLinker",
+    "KindLinker",
+    "LinkReason",
+    "Linker",
+    "RuleLinker",
+    "default_linker",
+    "explicit_parents",
+    "group",
+]

@@ -1,0 +1,177 @@
+"""Which earlier message a message without an explicit parent belongs to.
+
+Belongs here: the linkers, from a plain gap to the learnt one, over a `Flow`. Does not belong
+here: explicit links and membership (`links.py`), how pairs are described (`features.py`).
+
+A linker is causal: it looks at a message's window and nothing else, so what it says of a message
+never changes when later ones come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from communicator_pipeline.grouping import reasons
+from communicator_pipeline.grouping.flow import (
+    CALLED,
+    DM,
+    FEED,
+    HOUR,
+    MINUTE,
+    NOBODY,
+    WINDOW,
+    Bytes,
+    Flow,
+    Ints,
+    behind,
+)
+
+Scores = npt.NDArray[np.float64]
+
+ROWS_AT_ONCE: Final = 8_192
+"""Rows of a chunk; a few (rows, WINDOW) matrices of it stay within the processor's cache."""
+
+
+@dataclass(slots=True, frozen=True)
+class Links:
+    """For m messages: index of the parent in the flow (-1: a root), certainty and reason."""
+
+    parent: Ints
+    score: Scores
+    reason: Bytes  # index into reasons.INFERRED
+
+
+class Linker(Protocol):
+    def link(self, flow: Flow, rows: Ints) -> Links:
+        """Parents for these rows of the flow; a pure function of each row's window."""
+        ...
+
+
+def concatenate(parts: list[Links]) -> Links:
+    if not parts:
+        return Links(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.uint8))
+    return Links(
+        np.concatenate([p.parent for p in parts]),
+        np.concatenate([p.score for p in parts]),
+        np.concatenate([p.reason for p in parts]),
+    )
+
+
+@dataclass(slots=True, frozen=True)
+class GapLinker:
+    """A message belongs with the one before it unless the channel was silent for a while.
+
+    Right where nearly everybody talks about one thing at a time. The limit is `paces` times the
+    channel's pace, between `shortest` and `longest` (µs); somebody else's question may wait
+    twice as long.
+    """
+
+    paces: float = 20.0
+    shortest: int = HOUR
+    longest: int = 12 * HOUR
+
+    def link(self, flow: Flow, rows: Ints) -> Links:
+        before = rows - 1
+        there = before >= flow.first[rows]
+        before = np.where(there, before, 0)
+        gap = flow.time[rows] - flow.time[before]
+        limit = np.clip(flow.pace[rows] * self.paces, self.shortest, self.longest)
+        other = flow.author[before] != flow.author[rows]
+        limit = np.where(flow.question[before] & other, 2 * limit, limit)
+        linked = there & (gap <= limit)
+        answered = other & flow.question[before]
+        reason = np.where(other, reasons.TIME, reasons.CONTINUATION)
+        reason = np.where(answered, reasons.ANSWER, reason)
+        nearness = 1.0 - 0.5 * gap / limit
+        return Links(
+            np.where(linked, before, -1),
+            np.where(linked, nearness, np.where(there, 1.0 - 0.5 * limit / np.maximum(gap, 1), 1)),
+            np.where(linked, reason, reasons.ROOT).astype(np.uint8),
+        )
+
+
+@dataclass(slots=True, frozen=True)
+class RuleLinker:
+    """The addressed person's latest message, else what addressed me since I spoke, else my own.
+
+    The time limits are the larger of a fixed span (µs) and a multiple of the channel's pace;
+    `paces=0` gives the plain rule.
+    """
+
+    answer_within: int = 30 * MINUTE
+    continue_within: int = 15 * MINUTE
+    paces: float = 20.0
+
+    def link(self, flow: Flow, rows: Ints) -> Links:
+        parts = [
+            self._link(flow, rows[lo : lo + ROWS_AT_ONCE])
+            for lo in range(0, len(rows), ROWS_AT_ONCE)
+        ]
+        return concatenate(parts)
+
+    def _link(self, flow: Flow, rows: Ints) -> Links:
+        column = np.arange(WINDOW)[None, :]
+        reach = column >= (WINDOW - (rows - flow.first[rows]))[:, None]
+        author = behind(flow.author, -2)[rows]
+        me = flow.author[rows, None]
+        age = flow.time[rows, None] - behind(flow.time, 0)[rows]
+        patience = np.maximum(self.answer_within, self.paces * flow.pace[rows])[:, None]
+        breath = np.maximum(self.continue_within, self.paces / 2 * flow.pace[rows])[:, None]
+
+        addressee = flow.addressed[rows, :1]
+        of_addressee = reach & (author == addressee) & (addressee != NOBODY) & (age <= patience)
+        mine = reach & (author == me)
+        last_mine = _nearest(mine)
+        to_me = behind(flow.addressed[:, 0], -2)[rows] == me
+        to_me |= (behind(flow.call, -2)[rows] == flow.name[rows, None]) & (
+            flow.name[rows, None] >= 0
+        )
+        to_me &= reach & (author != me) & (age <= patience) & (column > last_mine[:, None])
+        own = mine & (age <= breath)
+
+        parent = np.full(len(rows), -1)
+        reason = np.full(len(rows), reasons.ROOT, np.uint8)
+        for found, code in (
+            (_nearest(of_addressee), reasons.MENTION),
+            (_nearest(to_me), reasons.ANSWER),
+            (_nearest(own), reasons.CONTINUATION),
+        ):
+            free = (parent < 0) & (found >= 0)
+            parent = np.where(free, rows - WINDOW + found, parent)
+            reason = np.where(free, code, reason).astype(np.uint8)
+        clear = flow.clarity[rows, 0] >= CALLED
+        score = np.where(reason == reasons.MENTION, np.where(clear, 0.9, 0.7), 0.6)
+        return Links(parent, score, reason)
+
+
+def _nearest(there: npt.NDArray[np.bool_]) -> Ints:
+    """Rightmost true column of each row, -1 where there is none."""
+    best = there.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
+    return np.where(there.any(axis=1), best, -1)
+
+
+@dataclass(slots=True, frozen=True)
+class KindLinker:
+    """The linker that fits the channel's kind: a gap in a DM, none in a feed, `many` elsewhere."""
+
+    many: Linker
+    two: Linker = GapLinker()
+
+    def link(self, flow: Flow, rows: Ints) -> Links:
+        kind = flow.kind[rows]
+        parent = np.full(len(rows), -1)
+        score = np.ones(len(rows))
+        reason = np.full(len(rows), reasons.ROOT, np.uint8)
+        for linker, here in ((self.two, kind == DM), (self.many, (kind != DM) & (kind != FEED))):
+            links = linker.link(flow, rows[here])
+            parent[here], score[here], reason[here] = links.parent, links.score, links.reason
+        return Links(parent, score, reason)
+
+
+def default_linker() -> Linker:
+    """The linker that is used when none is named."""
+    return KindLinker(RuleLinker())

@@ -1,0 +1,300 @@
+"""From messages to membership: explicit links first, inferred ones for the rest.
+
+Belongs here: resolving native threads and replies, inheriting conversations, the two tables that
+`group` returns. Does not belong here: how an inferred parent is chosen (`linker.py`).
+
+A conversation is named after its root message, so it has the same name whoever computes it and
+whenever. A message links to at most one message before it, in the order of (sent_at, message_id).
+An explicit parent that is not among the earlier messages at hand is looked up in `known`; one
+that is not known either lends its id to the conversation, so that siblings still come together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from communicator_pipeline.grouping import reasons
+from communicator_pipeline.grouping.carry import CARRY_SCHEMA, carried_table, hand_over
+from communicator_pipeline.grouping.flow import (
+    FEED,
+    FLOW_SCHEMA,
+    KINDS,
+    Flags,
+    Flow,
+    Ints,
+    flags,
+    order_of,
+    read_flow,
+    times,
+)
+from communicator_pipeline.grouping.linker import Linker, Links, default_linker
+from communicator_pipeline.messages import TIME
+
+MEMBERSHIP_COLUMNS: Final = (
+    "message_id",
+    "conversation_id",
+    "parent_message_id",
+    "link_reason",
+    "link_score",
+    "link_why",
+)
+
+
+def explicit_parents(messages: pd.DataFrame) -> set[str]:
+    """Ids that these messages name as thread root or replied-to and that are not among them.
+
+    The caller looks up their conversations and hands what it finds to `group` as `known`.
+    """
+    named: set[str] = set()
+    for column in ("thread_id", "reply_to"):
+        named.update(messages[column].dropna().unique())
+    return named - set(messages["message_id"]) - {""}
+
+
+def group(
+    messages: pd.DataFrame,
+    carry: pd.DataFrame | None,
+    known: Mapping[str, str],
+    linker: Linker | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Which conversation each message of a stretch belongs to, and what to hand to the next.
+
+    `messages`: one stretch of an account in any row order, columns as in `messages.MESSAGE_SCHEMA`
+    (latest versions, names resolved). `carry`: what the stretch before handed over, None at the
+    beginning. `known`: conversations of explicit parents older than both. Returns the membership
+    (MEMBERSHIP_COLUMNS, every message once, ordered by sent_at and message_id) and the carry-over
+    (CARRY_SCHEMA).
+    """
+    linker = linker or default_linker()
+    rows = _in_order(messages, carry)
+    explicit = _explicit(rows, known)
+    in_flow = np.flatnonzero(_speaks_in_flow(rows))
+    flow = read_flow(rows.table.take(pa.array(in_flow)))
+    free = np.flatnonzero(rows.new[in_flow] & ~explicit.given[in_flow])
+    links = linker.link(flow, free)
+    source = explicit.source.copy()
+    source[in_flow[free]] = np.where(links.parent >= 0, in_flow[links.parent], -1)
+    conversation = explicit.base.take(pa.array(_roots(source)))
+    membership = _membership(rows, explicit, source, conversation, in_flow[free], links)
+    return membership, hand_over(rows.table, in_flow, flow, conversation)
+
+
+MESSAGE_COLUMNS: Final = pa.schema(
+    [
+        ("message_id", pa.string()),
+        ("channel_id", pa.string()),
+        ("channel_kind", pa.string()),
+        ("sent_at", TIME),
+        ("author_id", pa.string()),
+        ("author_name", pa.string()),
+        ("kind", pa.string()),
+        ("text", pa.string()),
+        ("thread_id", pa.string()),
+        ("reply_to", pa.string()),
+        ("mentions", pa.list_(pa.string())),
+    ]
+)
+"""What grouping reads of a message."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Rows:
+    """Carried and new messages, ordered by (channel_id, sent_at, message_id)."""
+
+    table: pa.Table  # FLOW_SCHEMA and the columns of explicit links
+    place: Ints  # rank by (sent_at, message_id) over all channels
+    new: Flags  # not carried
+
+
+def _in_order(messages: pd.DataFrame, carry: pd.DataFrame | None) -> _Rows:
+    fresh = pa.table(
+        {
+            field.name: pa.chunked_array(
+                [pa.array(messages[field.name], type=field.type, from_pandas=True)]
+                if not isinstance(messages[field.name].array, pd.arrays.ArrowExtensionArray)
+                else pa.chunked_array(messages[field.name]).cast(field.type).chunks,
+                type=field.type,
+            )
+            for field in MESSAGE_COLUMNS
+        }
+    )
+    old = carried_table(carry)
+    # A carried message that comes again is the new one: its text may have been edited.
+    again = pc.is_in(old["message_id"], value_set=fresh["message_id"].combine_chunks())
+    old = old.filter(pc.invert(again))
+    table = pa.concat_tables([old, fresh], promote_options="default").combine_chunks()
+    place, order = order_of(table)
+    new = np.arange(len(table)) >= len(old)
+    return _Rows(table.take(pa.array(order)), place[order], new[order])
+
+
+def _speaks_in_flow(rows: _Rows) -> Flags:
+    """What people say in the open: no system messages, nothing inside a native thread."""
+    inside = pc.and_(
+        pc.is_valid(rows.table["thread_id"]),
+        pc.not_equal(rows.table["thread_id"], rows.table["message_id"]),
+    )
+    return ~(flags(inside) | flags(pc.equal(rows.table["kind"], "system")))
+
+
+@dataclass(slots=True, frozen=True)
+class _Explicit:
+    """What the platform itself says, per row."""
+
+    given: Flags  # it names a parent
+    in_thread: Flags  # that parent is a thread's root
+    source: Ints  # row whose conversation is inherited, -1 where the row has a base of its own
+    base: pa.Array  # conversation of a row that inherits from none
+    reply: Ints  # row of reply_to, -1 where it is not among the earlier messages at hand
+    reply_known: pa.Array  # conversation of reply_to by `known`, null where unknown
+
+
+def _explicit(rows: _Rows, known: Mapping[str, str]) -> _Explicit:
+    own = rows.table["message_id"].combine_chunks()
+    thread = _parent_of(rows, "thread_id")
+    reply = _parent_of(rows, "reply_to")
+    thread_row = _earlier(rows, thread)
+    reply_row = _earlier(rows, reply)
+    in_thread = flags(pc.is_valid(thread))
+    given = in_thread | flags(pc.is_valid(reply))
+    source = np.where(in_thread, thread_row, reply_row)
+    named = pc.coalesce(thread, reply)
+    carried = rows.table["conversation_id"].combine_chunks()
+    base = pc.coalesce(carried, _conversation_by(known, named), named, own)
+    return _Explicit(given, in_thread, source, base, reply_row, _conversation_by(known, reply))
+
+
+def _parent_of(rows: _Rows, column: str) -> pa.Array:
+    """The ids a column names, null where it names none, the message itself or another channel.
+
+    Message ids begin with their channel's (see `messages.MESSAGE_SCHEMA`); where they do not,
+    any named parent counts.
+    """
+    table = rows.table
+    own, channel = table["message_id"], table["channel_id"]
+    named = table[column]
+    valid = np.flatnonzero(flags(pc.is_valid(named)) & rows.new)
+    fine = np.zeros(len(table), np.bool_)
+    for row, parent, mine, place in zip(
+        valid.tolist(),
+        named.take(pa.array(valid)).to_pylist(),
+        own.take(pa.array(valid)).to_pylist(),
+        channel.take(pa.array(valid)).to_pylist(),
+        strict=True,
+    ):
+        prefix = f"{place}:"
+        elsewhere = mine.startswith(prefix) and not parent.startswith(prefix)
+        fine[row] = parent not in ("", mine) and not elsewhere
+    return pc.if_else(pa.array(fine), named, None).combine_chunks()
+
+
+def _earlier(rows: _Rows, named: pa.Array) -> Ints:
+    """Row of each named message if it is at hand and came before, else -1."""
+    found = pc.index_in(named, value_set=rows.table["message_id"].combine_chunks())
+    row = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+    return np.where((row >= 0) & (rows.place[row] < rows.place), row, -1)
+
+
+def _conversation_by(known: Mapping[str, str], ids: pa.Array) -> pa.Array:
+    if ids.null_count == len(ids) or not known:
+        return pa.nulls(len(ids), pa.string())
+    return pa.array([None if i is None else known.get(i) for i in ids.to_pylist()], pa.string())
+
+
+def _roots(source: Ints) -> Ints:
+    """Where each row's chain of sources ends; every chain halves per step."""
+    root = np.where(source >= 0, source, np.arange(len(source)))
+    while True:
+        further = root[root]
+        if np.array_equal(further, root):
+            return root
+        root = further
+
+
+def _membership(
+    rows: _Rows,
+    explicit: _Explicit,
+    source: Ints,
+    conversation: pa.Array,
+    free: Ints,
+    links: Links,
+) -> pd.DataFrame:
+    n = len(rows.table)
+    own = rows.table["message_id"].combine_chunks()
+    code = np.full(n, reasons.ROOT, np.uint8)
+    score = np.ones(n)
+    code[free], score[free] = links.reason, links.score
+    parent = own.take(pa.array(source, mask=source < 0))
+    named = pc.coalesce(rows.table["thread_id"], rows.table["reply_to"])
+    parent = pc.if_else(pa.array(explicit.given), named, parent)
+    in_same = _reply_in_conversation(rows, explicit, conversation)
+    parent = pc.if_else(pa.array(in_same), rows.table["reply_to"], parent)
+
+    reason = pa.array(reasons.INFERRED).take(pa.array(code))
+    system = flags(pc.equal(rows.table["kind"], "system"))
+    reason = pc.if_else(pa.array(system), "system", reason)
+    reason = pc.if_else(pa.array(explicit.given), "reply", reason)
+    reason = pc.if_else(pa.array(explicit.in_thread), "thread", reason)
+
+    out = np.flatnonzero(rows.new)
+    out = out[np.argsort(rows.place[out])]
+    picked = pa.array(out)
+    return pd.DataFrame(
+        {
+            "message_id": own.take(picked).to_pandas(),
+            "conversation_id": conversation.take(picked).to_pandas(),
+            "parent_message_id": parent.take(picked).to_pandas(),
+            "link_reason": reason.take(picked).to_pandas(),
+            "link_score": score[out],
+            "link_why": pa.array(_whys(rows, explicit, source, code, system)).take(picked).to_pandas(),
+        }
+    )
+
+
+def _reply_in_conversation(rows: _Rows, explicit: _Explicit, conversation: pa.Array) -> Flags:
+    """Where reply_to is of the conversation that the row was put into.
+
+    Asked of conversations, not of threads, because that is also known of older days.
+    """
+    at_hand = conversation.take(pa.array(explicit.reply, mask=explicit.reply < 0))
+    of_reply = pc.coalesce(at_hand, explicit.reply_known)
+    return flags(pc.fill_null(pc.equal(of_reply, conversation), False)) & explicit.given
+
+
+def _whys(
+    rows: _Rows, explicit: _Explicit, source: Ints, code: np.ndarray, system: Flags
+) -> list[str]:
+    names = rows.table["author_name"].to_pylist()
+    kinds = rows.table["channel_kind"].to_pylist()
+    time = times(rows.table)
+    gaps = np.where(source >= 0, time - time[source], 0).tolist()
+    feed = KINDS[FEED]
+    whys: list[str] = []
+    for row, (parent, reason, given, thread, is_system) in enumerate(
+        zip(
+            source.tolist(),
+            code.tolist(),
+            explicit.given.tolist(),
+            explicit.in_thread.tolist(),
+            system.tolist(),
+            strict=True,
+        )
+    ):
+        if given:
+            whys.append(
+                reasons.explicit_why(thread, names[parent] if parent >= 0 else "", gaps[row])
+            )
+        elif is_system:
+            whys.append(reasons.SYSTEM_WHY)
+        elif parent < 0:
+            whys.append(reasons.FEED_WHY if kinds[row] == feed else reasons.ROOT_WHY)
+        else:
+            whys.append(reasons.inferred_why(reason, names[row], names[parent], gaps[row]))
+    return whys

@@ -1,0 +1,228 @@
+"""Importing an export file: read, sort out what is known, land the rest, bury what is broken.
+
+Memory is bounded by a batch; a kill costs at most the part of the export that was under way;
+importing the same file again, or a newer one that overlaps, lands only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import orjson
+
+from communicator_pipeline.platforms import Export, Platform, Record, recognise
+from communicator_pipeline.platforms.archive import Archive, BrokenFile
+from communicator_pipeline.storage.accounts import (
+    Channel,
+    Person,
+    know_channels,
+    know_people,
+)
+from communicator_pipeline.storage.database import Database, now_text
+from communicator_pipeline.storage.dead_letters import DeadLetter, bury
+from communicator_pipeline.storage.lake import Lake
+from communicator_pipeline.storage.landing import Envelope, Landing
+from communicator_pipeline.storage.work import WorkQueue
+
+BATCH_ROWS = 50_000
+BATCH_BYTES = 48 * 2**20  # of payload: with its Arrow and Parquet copies some 200 MB at the peak
+LARGEST_ATTACHMENT = 25 * 2**20  # bytes; larger ones stay in the export, and are named
+
+
+@dataclass
+class ImportCounts:
+    """What became of an export's records."""
+
+    read: int = 0
+    kept: int = 0  # new messages
+    updated: int = 0  # new versions of known messages, deletions included
+    skipped: int = 0  # known already
+    dead_lettered: int = 0
+    broken_files: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.read:,} read, {self.kept:,} kept, {self.updated:,} updated, "
+            f"{self.skipped:,} skipped, {self.dead_lettered:,} dead-lettered"
+        )
+
+
+@dataclass
+class ImportProgress:
+    """Where an import stands, for whoever watches it."""
+
+    part: str
+    parts_done: int
+    parts: int
+    counts: ImportCounts
+
+
+Watch = Callable[[ImportProgress], None]
+
+
+@dataclass
+class OpenedExport:
+    """An export that has been recognised and opened."""
+
+    archive: Archive
+    platform: Platform
+    export: Export
+    fingerprint: str = field(default="")
+
+
+def open_export(path: Path, platform: Platform | None = None) -> OpenedExport:
+    """Recognise and open an export; raises `UnknownExport` or `BrokenFile`."""
+    archive = Archive(path)
+    platform = platform or recognise(archive)
+    return OpenedExport(archive, platform, platform.open_export(archive), _fingerprint(archive))
+
+
+def import_export(
+    opened: OpenedExport,
+    account: str,
+    database: Database,
+    lake: Lake,
+    watch: Watch = lambda progress: None,
+) -> ImportCounts:
+    """Land an export's envelopes for an account that exists.
+
+    Counts what was read in this call and, if an earlier one was killed, before it. Everything
+    that the counts name is durable when it returns.
+    """
+    work = WorkQueue(database)
+    work.recover_landings(lake.objects)
+    landing = Landing(lake, work, account)
+    import_ = _Import(database, landing, account)
+    done, counts = _resume(database, account, opened)
+    for name, why in opened.archive.refused:
+        bury(database, account, [DeadLetter("import", f"{opened.archive.path.name}: {name}", why)])
+    counts.broken_files = max(counts.broken_files, len(opened.archive.refused))
+    parts = opened.export.parts()
+    first = parts.index(done) + 1 if done in parts else 0
+    import_.counts = counts
+    for number, part in enumerate(parts[first:], start=first + 1):
+        try:
+            for record in opened.export.records(part):
+                import_.take(record)
+                if import_.counts.read % 5_000 == 0:
+                    watch(ImportProgress(part, number - 1, len(parts), import_.counts))
+        except BrokenFile as broken:
+            import_.broken(part, broken)
+        if import_.is_full or number == len(parts):
+            import_.flush()
+            _note(database, account, opened, part, import_.counts, finished=number == len(parts))
+        watch(ImportProgress(part, number, len(parts), import_.counts))
+    return import_.counts
+
+
+class _Import:
+    """What has been read and not yet landed."""
+
+    def __init__(self, database: Database, landing: Landing, account: str) -> None:
+        self.database = database
+        self.landing = landing
+        self.account = account
+        self.counts = ImportCounts()
+        self._envelopes: list[Envelope] = []
+        self._bytes = 0
+        self._letters: list[DeadLetter] = []
+        self._people: list[Person] = []
+        self._channels: list[Channel] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._envelopes) >= BATCH_ROWS // 2 or self._bytes >= BATCH_BYTES // 2
+
+    def take(self, record: Record) -> None:
+        if isinstance(record, Envelope):
+            self.counts.read += 1
+            self._envelopes.append(record)
+            self._bytes += len(record.payload)
+            if len(self._envelopes) >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
+                self.flush()
+        elif isinstance(record, Person):
+            self._people.append(record)
+        elif isinstance(record, Channel):
+            self._channels.append(record)
+        else:
+            self.counts.read += 1
+            self.counts.dead_lettered += 1
+            self._letters.append(record)
+            if len(self._letters) >= 1_000:
+                self.flush()
+
+    def broken(self, part: str, error: BrokenFile) -> None:
+        self.counts.broken_files += 1
+        self._letters.append(DeadLetter("import", part, str(error)))
+
+    def flush(self) -> None:
+        know_people(self.database, self.account, self._people)
+        know_channels(self.database, self.account, self._channels)
+        bury(self.database, self.account, self._letters)
+        kept, updated = self.landing.land(self._envelopes)
+        self.counts.kept += kept - updated
+        self.counts.updated += updated
+        self.counts.skipped += len(self._envelopes) - kept
+        self._envelopes, self._letters, self._people, self._channels = [], [], [], []
+        self._bytes = 0
+
+
+def retry_record(
+    database: Database, lake: Lake, account: str, records: Iterable[Record]
+) -> ImportCounts:
+    """Land records that had been dead letters, one by one as an import does."""
+    import_ = _Import(database, Landing(lake, WorkQueue(database), account), account)
+    for record in records:
+        import_.take(record)
+    import_.flush()
+    return import_.counts
+
+
+def _resume(database: Database, account: str, opened: OpenedExport) -> tuple[str, ImportCounts]:
+    """The last part that an unfinished import of the same file got through, and its counts."""
+    rows = database.execute(
+        "SELECT position, counts FROM imports WHERE account = ? AND fingerprint = ? "
+        "AND finished_at IS NULL",
+        (account, opened.fingerprint),
+    )
+    if not rows:
+        return "", ImportCounts()
+    return rows[0]["position"], ImportCounts(**orjson.loads(rows[0]["counts"]))
+
+
+def _note(
+    database: Database,
+    account: str,
+    opened: OpenedExport,
+    part: str,
+    counts: ImportCounts,
+    finished: bool,
+) -> None:
+    now = now_text()
+    database.execute(
+        "INSERT INTO imports (account, fingerprint, source, position, counts, started_at, "
+        "finished_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+        "ON CONFLICT (account, fingerprint) DO UPDATE SET position = excluded.position, "
+        "counts = excluded.counts, finished_at = excluded.finished_at",
+        (
+            account,
+            opened.fingerprint,
+            opened.archive.path.name,
+            part,
+            orjson.dumps(asdict(counts)).decode(),
+            now,
+            now if finished else None,
+        ),
+    )
+
+
+def _fingerprint(archive: Archive) -> str:
+    """Names and sizes of all that the archive holds: enough to know that an unfinished import
+    is of this file. That it is not the content does no harm: what landed is known by content."""
+    digest = hashlib.sha256()
+    for name in archive.names:
+        digest.update(f"{name}\0{archive.size(name)}\0".encode(errors="surrogatepass"))
+    return digest.hexdigest()

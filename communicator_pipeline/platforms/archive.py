@@ -1,0 +1,245 @@
+"""Reading export files that strangers may have made: ZIP, folder or single file.
+
+Belongs here: opening them and refusing what is dangerous, and reading JSON out of them that may
+be larger than memory, cut off or nested without end. Does not belong here: what the JSON means.
+
+Nothing is ever unpacked to disk, so `../` cannot escape; such entries are refused by name all
+the same, for whoever wrote them meant harm.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import ijson
+import orjson
+
+MOST_ENTRIES = 1_000_000
+MOST_BYTES = 200 * 2**30  # unpacked, all together
+HIGHEST_RATIO = 100  # JSON and media pack 20 : 1 at the very best; a bomb needs 1,000
+SMALL_ENTRY = 2**20  # bytes: below it no ratio can hurt
+WHOLE_FILE = 16 * 2**20  # bytes: up to here a JSON file is parsed at once, above it in a stream
+
+_IGNORED = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|\._)")
+
+
+class BrokenFile(ValueError):
+    """A file that cannot be read (any further): what is wrong with it and what to do."""
+
+
+class Archive:
+    """An export as a set of named files, safe to read.
+
+    `names` are the files, sorted, without a common top folder; `refused` says which entries
+    are not among them and why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises `BrokenFile` when the path cannot be read as an export at all."""
+        self.path = path
+        self.refused: list[tuple[str, str]] = []
+        self._zip: zipfile.ZipFile | None = None
+        if path.is_dir():
+            self._places: dict[str, Any] = dict(self._walk(path))
+        elif not path.is_file():
+            raise BrokenFile(f"{path} does not exist")
+        elif zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
+            self._zip = _open_zip(path)
+            self._places = dict(self._entries(self._zip))
+        else:
+            self._places = {path.name: path}
+        self._places = _without_top_folder(self._places)
+        self.names = sorted(self._places)
+
+    @property
+    def is_single_file(self) -> bool:
+        return self.path.is_file() and self._zip is None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def size(self, name: str) -> int:
+        """Bytes, unpacked."""
+        place = self._places[name]
+        size = place.file_size if isinstance(place, zipfile.ZipInfo) else place.stat().st_size
+        return int(size)
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file's bytes as a stream; raises `BrokenFile` for one that cannot be opened."""
+        place = self._places[name]
+        try:
+            if isinstance(place, zipfile.ZipInfo):
+                assert self._zip is not None
+                return self._zip.open(place)
+            return open(place, "rb")
+        except RuntimeError as error:  # zipfile's word for an encrypted entry
+            raise BrokenFile(f"{name} is encrypted: export again without a password") from error
+        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+            raise BrokenFile(f"{name} cannot be read: {error}") from error
+
+    def read(self, name: str) -> bytes:
+        """The whole file; raises `BrokenFile`."""
+        try:
+            with self.open(name) as stream:
+                return stream.read()
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise BrokenFile(f"{name} is damaged: {error}; export it again") from error
+
+    def close(self) -> None:
+        if self._zip is not None:
+            self._zip.close()
+
+    def _walk(self, root: Path) -> Iterator[tuple[str, Path]]:
+        entries = 0
+        for folder, folders, files in os.walk(root):
+            for name in [*folders, *files]:
+                path = Path(folder, name)
+                relative = path.relative_to(root).as_posix()
+                entries += 1
+                if entries > MOST_ENTRIES:
+                    raise BrokenFile(f"{root} has more than {MOST_ENTRIES:,} files")
+                if path.is_symlink():
+                    self.refused.append((relative, "a symbolic link: it could lead anywhere"))
+                elif path.is_file() and not _IGNORED.search(relative):
+                    yield relative, path
+            folders[:] = [name for name in folders if not Path(folder, name).is_symlink()]
+
+    def _entries(self, opened: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+        infos = opened.infolist()
+        unpacked = sum(info.file_size for info in infos)
+        packed = self.path.stat().st_size
+        if len(infos) > MOST_ENTRIES:
+            raise BrokenFile(f"{self.path.name} has {len(infos):,} entries: a bomb, not an export")
+        if unpacked > MOST_BYTES or (
+            unpacked > SMALL_ENTRY and unpacked > HIGHEST_RATIO * max(packed, 1)
+        ):
+            raise BrokenFile(
+                f"{self.path.name} unpacks from {packed:,} to {unpacked:,} bytes: "
+                "a bomb, not an export"
+            )
+        for info in infos:
+            name = info.filename
+            if info.is_dir() or _IGNORED.search(name):
+                continue
+            if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name[:3]:
+                self.refused.append((name, "its path leads out of the archive"))
+            elif stat.S_ISLNK(info.external_attr >> 16):
+                self.refused.append((name, "a symbolic link: it could lead anywhere"))
+            elif info.file_size > max(SMALL_ENTRY, HIGHEST_RATIO * info.compress_size):
+                self.refused.append(
+                    (name, f"unpacks {info.compress_size:,} to {info.file_size:,} bytes: a bomb")
+                )
+            else:
+                yield name, info
+
+
+def read_json(archive: Archive, name: str) -> Any:
+    """A small JSON file as a value; raises `BrokenFile` saying where it breaks."""
+    content = archive.read(name)
+    try:
+        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        raise BrokenFile(_what_is_wrong(name, content, error)) from error
+
+
+def read_items(archive: Archive, name: str, path: str = "item") -> Iterator[Any]:
+    """The values at `path` (an ijson prefix) of a JSON file, in order, whatever its size.
+
+    With the prefix `item` these are the elements of a top-level array. Raises `BrokenFile` at
+    the place where the file breaks, after everything before it was yielded. An assignment in
+    front of the JSON (`window.YTD.tweets.part0 = […]`, in X archives) is skipped.
+    """
+    if path == "item" and archive.size(name) <= WHOLE_FILE:
+        content = archive.read(name)
+        try:
+            values = orjson.loads(_after_assignment(content.removeprefix(b"\xef\xbb\xbf")))
+        except orjson.JSONDecodeError as error:
+            if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise BrokenFile(_what_is_wrong(name, content, error)) from error
+        else:
+            if not isinstance(values, list):
+                raise BrokenFile(f"{name} should hold a JSON list, it holds {_kind(values)}")
+            yield from values
+            return
+    with archive.open(name) as stream:
+        try:
+            yield from ijson.items(_JsonStream(stream), path, use_float=True)
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            raise BrokenFile(
+                f"{name} breaks off or is damaged ({_first_line(error)}): "
+                "what stood before was imported; export it again for the rest"
+            ) from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise BrokenFile(f"{name} is damaged: {error}; export it again") from error
+
+
+class _JsonStream:
+    """A stream that starts behind a byte order mark and an assignment."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._head: bytes | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        if self._head is None:
+            self._head = _after_assignment(self._stream.read(4096).removeprefix(b"\xef\xbb\xbf"))
+        if size == 0:
+            return b""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        return self._stream.read(size)
+
+
+def _after_assignment(content: bytes) -> bytes:
+    if content[:512].lstrip()[:1] in (b"[", b"{"):
+        return content
+    head, equals, _ = content[:512].partition(b"=")
+    return content[len(head) + 1 :] if equals else content
+
+
+def _what_is_wrong(name: str, content: bytes, error: orjson.JSONDecodeError) -> str:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return f"{name} is encoded as UTF-16: save it as UTF-8"
+    try:
+        content.decode()
+    except UnicodeDecodeError as wrong:
+        return f"{name} is not UTF-8 (byte {wrong.start:,}): save it as UTF-8"
+    return f"{name} is not valid JSON ({_first_line(error)}): export it again"
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        head = path.open("rb").read(4)
+        why = (
+            "it is cut off: download it again"
+            if head == b"PK\x03\x04"
+            else f"it is not a ZIP file ({error})"
+        )
+        raise BrokenFile(f"{path.name} cannot be opened: {why}") from error
+
+
+def _without_top_folder(places: dict[str, Any]) -> dict[str, Any]:
+    tops = {name.split("/")[0] for name in places}
+    if len(tops) != 1 or any("/" not in name for name in places):
+        return places
+    if tops <= {"data", "assets"}:  # an X archive's own folders
+        return places
+    return {name.split("/", 1)[1]: place for name, place in places.items()}
+
+
+def _kind(value: Any) -> str:
+    return {dict: "an object", str: "a text", type(None): "null"}.get(type(value), "a number")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

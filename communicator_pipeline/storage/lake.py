@@ -1,0 +1,279 @@
+"""The lake: immutable Parquet files behind a manifest per asset partition.
+
+Belongs here: reading a partition's days and replacing some of them so that no reader sees a
+half-written or missing file and no writer loses another's rows. Does not belong here: what the
+rows mean.
+
+A day's file has a name of its own and is never changed. The manifest (day → file) is the only
+thing that is replaced, by compare-and-swap; whoever loses the race reads it again. Files that
+no manifest names are collected an hour later, so that a reader who holds an older manifest can
+finish.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectStore
+
+COLLECT_AFTER = timedelta(hours=1)
+_MOST_TRIES = 1_000  # each lost race is another writer's success: this many means a fault
+
+ACCOUNT_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+"""An account key: a slug, for it is a partition key (`|` breaks those), a folder and a URL."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AccountMonth:
+    """A partition of the chain: one account, one UTC month such as `2026-11`."""
+
+    account: str
+    month: str
+
+    @property
+    def key(self) -> str:
+        """The multi-partition key, dimensions in alphabetical order as Dagster writes them."""
+        return f"{self.account}|{self.month}"
+
+
+@dataclass(frozen=True, slots=True)
+class DayFile:
+    """One day's rows: where they are and what they amount to."""
+
+    file: str
+    rows: int
+    bytes: int
+    digest: str
+
+
+class Manifest:
+    """What a partition holds: day (`2026-11-03`) → file, as of one moment."""
+
+    def __init__(
+        self, days: Mapping[str, DayFile], etag: str, replaced: Mapping[str, str] | None = None
+    ) -> None:
+        self.days = dict(sorted(days.items()))
+        self.etag = etag
+        self.replaced = dict(replaced or {})  # file → when it was replaced, for the last hour
+
+    @property
+    def rows(self) -> int:
+        return sum(day.rows for day in self.days.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(day.bytes for day in self.days.values())
+
+
+NewDays = Mapping[str, pa.Table | None]
+"""What a change wants: day → its rows, sorted; None or an empty table takes the day out."""
+
+
+class Lake:
+    """The lake of one installation."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self.objects = objects
+
+    def manifest(self, asset: str, partition: AccountMonth) -> Manifest:
+        """The partition's manifest; an empty one if nothing was written yet."""
+        try:
+            content, etag = self.objects.get(_manifest_key(asset, partition))
+        except FileNotFoundError:
+            return Manifest({}, ABSENT)
+        held = orjson.loads(content)
+        days = {day: DayFile(**entry) for day, entry in held["days"].items()}
+        return Manifest(days, etag, held["replaced"])
+
+    def months(self, asset: str, account: str) -> list[str]:
+        """The months for which the asset has a manifest, in order."""
+        prefix = f"lake/{asset}/{account}/"
+        return sorted(
+            {
+                info.key.removeprefix(prefix).split("/")[0]
+                for info in self.objects.list(prefix)
+                if info.key.endswith("/manifest.json")
+            }
+        )
+
+    def update(
+        self,
+        asset: str,
+        partition: AccountMonth,
+        change: Callable[[Manifest], NewDays],
+    ) -> tuple[Manifest, list[str]]:
+        """Replace some days of a partition whole, or nothing at all.
+
+        `change` sees the manifest and gives the days to write; it is called again when another
+        writer was first, so it must derive everything from what it is given. Returns the
+        manifest now in force and the days whose content differs from before.
+        """
+        for _ in range(_MOST_TRIES):
+            before = self.manifest(asset, partition)
+            days = dict(before.days)
+            changed = []
+            for day, table in change(before).items():
+                if table is None or table.num_rows == 0:
+                    if days.pop(day, None) is not None:
+                        changed.append(day)
+                    continue
+                content = parquet_bytes(table)
+                digest = hashlib.sha256(content).hexdigest()
+                if day in days and days[day].digest == digest:
+                    continue
+                name = f"{day}-{secrets.token_hex(8)}.parquet"
+                self.objects.put(_file_key(asset, partition, name), content)
+                days[day] = DayFile(name, table.num_rows, len(content), digest)
+                changed.append(day)
+            if not changed:
+                return before, []
+            try:
+                return self._swap(asset, partition, before, days), sorted(changed)
+            except LostRace:
+                continue
+        raise RuntimeError(f"{asset} {partition.key}: lost {_MOST_TRIES} races for the manifest")
+
+    def read_day(self, asset: str, partition: AccountMonth, day: DayFile) -> pa.Table:
+        """One day's rows, as written."""
+        return pq.read_table(
+            self.objects.address(_file_key(asset, partition, day.file)), partitioning=None
+        )
+
+    def files(
+        self,
+        asset: str,
+        account: str,
+        first: str = "",
+        last: str = "9999-12-31",
+        days: Iterable[str] | None = None,
+    ) -> list[str]:
+        """Addresses of the asset's files for the days from `first` to `last`, or just `days`."""
+        wanted = None if days is None else set(days)
+        addresses = []
+        for month in self.months(asset, account):
+            if not first[:7] <= month <= last[:7]:
+                continue
+            partition = AccountMonth(account, month)
+            for day, entry in self.manifest(asset, partition).days.items():
+                if first <= day <= last and (wanted is None or day in wanted):
+                    addresses.append(
+                        self.objects.address(_file_key(asset, partition, entry.file))
+                    )
+        return addresses
+
+    def query(self, sql: str, tables: Mapping[str, Sequence[str] | pa.Table]) -> pa.Table:
+        """Run SQL over files of the lake (lists of addresses) and tables in memory, by name.
+
+        An empty list of files cannot be queried: the caller knows then that there is nothing.
+        """
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for name, source in tables.items():
+                if isinstance(source, pa.Table):
+                    connection.register(name, source)
+                else:
+                    connection.from_parquet(list(source)).create_view(name)  # type: ignore[arg-type]
+            return connection.execute(sql).to_arrow_table()
+
+    def collect_garbage(self, asset: str, partition: AccountMonth, now: datetime) -> int:
+        """Delete the partition's files that no manifest has named for an hour; returns how many."""
+        prefix = _folder(asset, partition)
+        old = [
+            info
+            for info in self.objects.list(prefix)
+            if info.key.endswith(".parquet") and info.modified_at < now - COLLECT_AFTER
+        ]
+        manifest = self.manifest(asset, partition)  # after the listing: it names all that is new
+        kept = {entry.file for entry in manifest.days.values()}
+        kept |= set(_replaced_within_the_hour(manifest.replaced, now))
+        garbage = [info for info in old if info.key.removeprefix(prefix) not in kept]
+        for info in garbage:
+            self.objects.delete(info.key)
+        return len(garbage)
+
+    def put_content(self, content: bytes) -> str:
+        """Keep an attachment under the SHA-256 of its content, which it returns."""
+        digest = hashlib.sha256(content).hexdigest()
+        key = attachment_key(digest)
+        if not self.objects.exists(key):
+            self.objects.put(key, content)
+        return digest
+
+    def _swap(
+        self, asset: str, partition: AccountMonth, before: Manifest, days: Mapping[str, DayFile]
+    ) -> Manifest:
+        now = datetime.now(UTC)
+        kept = {entry.file for entry in days.values()}
+        replaced = _replaced_within_the_hour(before.replaced, now)
+        replaced |= {e.file: now.isoformat() for e in before.days.values() if e.file not in kept}
+        held = {
+            "version": 1,
+            "days": {day: asdict(entry) for day, entry in sorted(days.items())},
+            "replaced": replaced,
+        }
+        content = orjson.dumps(held, option=orjson.OPT_INDENT_2)
+        etag = self.objects.put(_manifest_key(asset, partition), content, if_match=before.etag)
+        return Manifest(days, etag, replaced)
+
+
+def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dict[str, str]:
+    return {
+        file: since
+        for file, since in replaced.items()
+        if datetime.fromisoformat(since) > now - COLLECT_AFTER
+    }
+
+
+def attachment_key(sha256: str) -> str:
+    return f"attachments/{sha256[:2]}/{sha256}"
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The table as a Parquet file: the same rows give the same bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3)
+    return sink.getvalue()
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table with exactly the schema's columns."""
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def months_between(first: str, last: str) -> list[str]:
+    """Every month from `first` to `last`, both included, as `2026-11`."""
+    year, month = int(first[:4]), int(first[5:7])
+    months = []
+    while (name := f"{year:04d}-{month:02d}") <= last[:7]:
+        months.append(name)
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+    return months
+
+
+def end_of_day(day: str) -> datetime:
+    """The moment at which the UTC day is over."""
+    return datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC) + timedelta(days=1)
+
+
+def _folder(asset: str, partition: AccountMonth) -> str:
+    return f"lake/{asset}/{partition.account}/{partition.month}/"
+
+
+def _manifest_key(asset: str, partition: AccountMonth) -> str:
+    return _folder(asset, partition) + "manifest.json"
+
+
+def _file_key(asset: str, partition: AccountMonth, file: str) -> str:
+    return _folder(asset, partition) + file
