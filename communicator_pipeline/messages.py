@@ -10,6 +10,7 @@ Every time is UTC, to the microsecond. Every id is text: platform ids are names,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -142,3 +143,15 @@ LONGEST_TRANSCRIPT = 200
 
 Directory = Mapping[str, str]
 """person id or channel id → the name to show."""
+
+_NAMED = re.compile(r"<([@#])([^<>|\s]+)>")
+
+
+def resolve_names(text: str, names: Directory) -> str:
+    """The text with `<@id>` and `<#id>` spelled out, as people are called now.
+
+    Names change, so messages keep ids and every reader resolves them.
+    """
+    if "<" not in text:
+        return text
+    return _NAMED.sub(lambda found: found[1] + names.get(found[2], found[2]), text)

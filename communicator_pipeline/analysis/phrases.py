@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from communicator_pipeline.analysis.tokens import BREAKS, fold, raw_tokens
-
-LARGEST_MEMO = 200_000
-"""Distinct words remembered before the memo starts again: some 40 MB."""
+from communicator_pipeline.analysis.tokens import BREAKS, LARGEST_MEMO, fold, raw_tokens
 
 
 @dataclass(frozen=True, slots=True)

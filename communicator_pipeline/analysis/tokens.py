@@ -14,6 +14,9 @@ import unicodedata
 LINK, MENTION, CODE = "\ue000", "\ue001", "\ue002"
 """Placeholders from Unicode's private area: they cannot be confused with what people write."""
 
+LARGEST_MEMO = 200_000
+"""Distinct words that a memo keeps before it starts again: some 20 to 40 MB."""
+
 LONGEST_TEXT = 6_000
 """Characters read of one message: its beginning and its end. Pasted logs say nothing more."""
 
@@ -30,7 +33,7 @@ _NOT_PROSE = re.compile(
 )
 _MIGHT_HOLD_MARKUP = re.compile(r"[<`>\[]|://|www\.|&gt;", re.IGNORECASE)
 _TOKEN = re.compile(
-    rf"[{HAN}]|\d+(?:[.:,/\-]\d+)*(?![^\W\d_{HAN}])|[^\W_{HAN}]+"
+    rf"[{HAN}]|\d++(?:[.:,/\-]\d++)*+(?![^\W\d_{HAN}])|[^\W_{HAN}]+"
     r"|[?？¿؟]+|[!！¡]+|[.。…;；\n]+|[,，、:：]|[\ue000-\ue002@]"
     "|[\U0001f300-\U0001faff\u2600-\u27bf]|[:;]-?[)(DP]"
 )

@@ -45,6 +45,12 @@ SHARED_COUNT: Final = 6
 SHARED_UNITS: Final = 8
 """Weights of shared tokens are summed as integers of 1/8 bit."""
 
+FEW: Final = 4
+"""Added to the number of messages that the share of calls is taken of: two do not make a style."""
+
+LONG_SILENCE: Final = 16.0
+"""Octaves of pace: what is said of a pause whose beginning lies before the window."""
+
 _CUE_NAMES: Final = ("greeting", "thanks", "assent", "asks", "connective")
 
 FEATURES: Final[tuple[str, ...]] = (
@@ -53,6 +59,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "distance",
     "gap",
     "gap_to_own",
+    "silence",
     "same_author",
     "latest_of_author",
     "spoke_twice_since",
@@ -70,6 +77,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "my_last_addressee",
     "shared",
     "shared_rest",
+    "candidate_silence",
     "candidate_first_of_author",
     "candidate_continues",
     "candidate_continued",
@@ -91,6 +99,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "own_distance",
     "own_count",
     "people",
+    "calls",
     "window",
     "calls_me",
     "shared_most",
@@ -194,7 +203,9 @@ class _Views:
     addressee: npt.NDArray[np.generic]
     second: npt.NDArray[np.generic]
     call: npt.NDArray[np.generic]
+    calling: npt.NDArray[np.generic]
     after: npt.NDArray[np.generic]
+    gap: npt.NDArray[np.generic]  # µs from each message to the next of the flow
 
 
 def pairs(flow: Flow, rows: Ints) -> Iterator[tuple[Ints, Pairs]]:
@@ -207,7 +218,9 @@ def pairs(flow: Flow, rows: Ints) -> Iterator[tuple[Ints, Pairs]]:
         behind(np.ascontiguousarray(flow.addressed[:, 0]), -2),
         behind(np.ascontiguousarray(flow.addressed[:, 1]), -2),
         behind(flow.call, -2),
+        behind((flow.call >= 0) | (flow.clarity[:, 0] >= f.CALLED), 0),
         behind(turns.after, 0),
+        behind(np.diff(flow.time, append=flow.time[-1:]), 0),
     )
     for lo in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[lo : lo + ROWS_AT_ONCE]
@@ -245,7 +258,18 @@ def _octaves(span: npt.NDArray[np.generic], pace: npt.NDArray[np.float64]) -> Ma
 
     The floor makes coarse clocks (IRC logs know only minutes) and fine ones agree.
     """
-    return np.log2(np.maximum(span / pace, 1 / 16)).astype(np.float32)
+    octaves = np.log2(np.maximum(span / pace, 1 / 16))
+    # Whole sixteenths: the last bit of a logarithm may differ between processors.
+    return (np.rint(octaves * 16) / 16).astype(np.float32)
+
+
+def _silences(gaps: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """(m, WINDOW): the longest pause between each column and the message.
+
+    Column k holds the pause after its message, so that the nearest holds the one before the
+    message itself.
+    """
+    return np.maximum.accumulate(gaps[:, ::-1], axis=1)[:, ::-1]
 
 
 def _describe(flow: Flow, rows: Ints, turns: _Turns, shared: _Shared, views: _Views) -> Pairs:
@@ -293,6 +317,7 @@ def _describe(flow: Flow, rows: Ints, turns: _Turns, shared: _Shared, views: _Vi
     own_gap = _octaves(own_age, pace)
     previous = np.maximum(rows - 1, first)
     last_gap = _octaves(flow.time[rows] - flow.time[previous], pace)
+    pause = np.diff(flow.time, prepend=flow.time[:1])
     their = flow.author[other]
     is_other = distance > 0
     addresses, addresses_other = _addressing(to, flow.clarity[rows], their)
@@ -313,6 +338,10 @@ def _describe(flow: Flow, rows: Ints, turns: _Turns, shared: _Shared, views: _Vi
     pair: dict[str, npt.NDArray[np.generic]] = {
         "distance": distance,
         "gap": gap,
+        "silence": np.where(is_other, _octaves(at(_silences(views.gap[rows])), pace[:, None]), 0),
+        "candidate_silence": np.where(
+            other > first[:, None], _octaves(pause[other], pace[:, None]), LONG_SILENCE
+        ),
         "gap_to_own": gap - own_gap[:, None],
         "same_author": their == me,
         "latest_of_author": turns.after[other] >= rows[:, None],
@@ -353,6 +382,7 @@ def _describe(flow: Flow, rows: Ints, turns: _Turns, shared: _Shared, views: _Vi
         "own_distance": np.where(has_own, rows - own, 2 * WINDOW),
         "own_count": np.minimum(mine.sum(axis=1), 16),
         "people": latest.sum(axis=1),
+        "calls": (views.calling[rows] & reach).sum(axis=1) / (rows - first + FEW),
         "window": rows - first,
         "calls_me": np.minimum((to_me & (_since(mine) == 0)).sum(axis=1), 8),
         "shared_most": best_shared,

@@ -10,12 +10,15 @@ never changes when later ones come.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from communicator_pipeline.grouping import reasons
+from communicator_pipeline.grouping.features import CANDIDATES, FEATURES, SHARED_UNITS, Pairs, pairs
 from communicator_pipeline.grouping.flow import (
     CALLED,
     DM,
@@ -29,6 +32,7 @@ from communicator_pipeline.grouping.flow import (
     Ints,
     behind,
 )
+from communicator_pipeline.grouping.trees import ObliviousTrees, load
 
 Scores = npt.NDArray[np.float64]
 
@@ -71,8 +75,8 @@ class GapLinker:
     """
 
     paces: float = 20.0
-    shortest: int = HOUR
-    longest: int = 12 * HOUR
+    shortest: int = 5 * HOUR
+    longest: int = 36 * HOUR
 
     def link(self, flow: Flow, rows: Ints) -> Links:
         before = rows - 1
@@ -172,6 +176,93 @@ class KindLinker:
         return Links(parent, score, reason)
 
 
+CALLING: Final = 0.2
+"""Share of calls by name or @ in the window from which on a channel counts as a calling one."""
+
+
+@dataclass(slots=True, frozen=True)
+class LearntLinker:
+    """The candidate that an ensemble of trees scores highest, itself (a root) among them.
+
+    Where people call each other by name, a message without a call means something else than
+    where they never do: each style has an ensemble of its own, chosen by the window. `score` of
+    a link is the softmax probability of the choice.
+    """
+
+    calling: ObliviousTrees
+    quiet: ObliviousTrees
+
+    def link(self, flow: Flow, rows: Ints) -> Links:
+        return concatenate([self._choose(flow, part, found) for part, found in pairs(flow, rows)])
+
+    def _scores(self, found: Pairs) -> Scores:
+        """(m, CANDIDATES) scores, each row by the ensemble of its style."""
+        m = len(found.distance)
+        columns = found.features.reshape(len(FEATURES), m, -1)
+        calling = columns[FEATURES.index("calls"), :, 0] >= CALLING
+        scores = np.empty(found.distance.shape, np.float64)
+        for trees, here in ((self.calling, calling), (self.quiet, ~calling)):
+            if here.any():
+                part = columns if here.all() else columns[:, here]
+                scores[here] = trees.score(part.reshape(len(FEATURES), -1)).reshape(-1, CANDIDATES)
+        return scores
+
+    def _choose(self, flow: Flow, rows: Ints, found: Pairs) -> Links:
+        there = found.distance >= 0
+        scores = self._scores(found)
+        scores[~there] = -np.inf
+        # Columns are ordered by nearness, so that a tie goes to the nearest.
+        best = np.argmax(scores, axis=1)
+        line = np.arange(len(rows))
+        odds = np.exp(scores - scores[line, best][:, None])
+        back = found.distance[line, best]
+        parent = np.where(back > 0, rows - back, -1)
+        columns = found.features.reshape(len(FEATURES), *there.shape)[:, line, best]
+        return Links(parent, 1.0 / odds.sum(axis=1), _reasons(back, columns))
+
+
+def _reasons(back: Ints, columns: npt.NDArray[np.float32]) -> Bytes:
+    """What to tell a person about a chosen pair: the plainest of the signs that speak for it."""
+    sign = dict(zip(FEATURES, columns, strict=True))
+    topic = sign["shared"] >= TELLING_BITS * SHARED_UNITS
+    answers = (sign["addressed_by"] > 0) | ((sign["candidate_question"] > 0) & ~topic)
+    reason = np.select(
+        [
+            back == 0,
+            sign["same_author"] > 0,
+            sign["addresses_author"] > 0,
+            answers,
+            topic,
+        ],
+        [
+            reasons.ROOT,
+            reasons.CONTINUATION,
+            reasons.MENTION,
+            reasons.ANSWER,
+            reasons.TOPIC,
+        ],
+        reasons.TIME,
+    )
+    return reason.astype(np.uint8)
+
+
+TELLING_BITS: Final = 5
+"""Shared words are worth telling from here on: one word in 32 messages has as much."""
+
+ARTEFACT: Final = Path(__file__).with_name("linker.npz")
+
+
+@cache
 def default_linker() -> Linker:
     """The linker that is used when none is named."""
-    return KindLinker(RuleLinker())
+    if not ARTEFACT.exists():
+        return KindLinker(RuleLinker())
+    return KindLinker(learnt_linker(ARTEFACT))
+
+
+def learnt_linker(path: Path) -> LearntLinker:
+    """The linker in a file that `train.py` wrote."""
+    ensembles = load(path)
+    if any(trees.names != FEATURES for trees in ensembles.values()):
+        raise ValueError(f"{path.name} was trained on other features: run grouping/train.py")
+    return LearntLinker(ensembles["calling"], ensembles["quiet"])

@@ -76,7 +76,7 @@ def group(
     rows = _in_order(messages, carry)
     explicit = _explicit(rows, known)
     in_flow = np.flatnonzero(_speaks_in_flow(rows))
-    flow = read_flow(rows.table.take(pa.array(in_flow)))
+    flow = read_flow(rows.table.take(pa.array(in_flow)).select(FLOW_SCHEMA))
     free = np.flatnonzero(rows.new[in_flow] & ~explicit.given[in_flow])
     links = linker.link(flow, free)
     source = explicit.source.copy()
@@ -113,17 +113,17 @@ class _Rows:
     new: Flags  # not carried
 
 
+def _column(values: pd.Series, type_: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    # A column of nothing but None has no type of its own; times may come finer than µs.
+    array = pa.array(values, from_pandas=True)
+    return pa.nulls(len(array), type_) if array.null_count == len(array) else array.cast(
+        type_, safe=False
+    )
+
+
 def _in_order(messages: pd.DataFrame, carry: pd.DataFrame | None) -> _Rows:
     fresh = pa.table(
-        {
-            field.name: pa.chunked_array(
-                [pa.array(messages[field.name], type=field.type, from_pandas=True)]
-                if not isinstance(messages[field.name].array, pd.arrays.ArrowExtensionArray)
-                else pa.chunked_array(messages[field.name]).cast(field.type).chunks,
-                type=field.type,
-            )
-            for field in MESSAGE_COLUMNS
-        }
+        {field.name: _column(messages[field.name], field.type) for field in MESSAGE_COLUMNS}
     )
     old = carried_table(carry)
     # A carried message that comes again is the new one: its text may have been edited.
@@ -142,6 +142,13 @@ def _speaks_in_flow(rows: _Rows) -> Flags:
         pc.not_equal(rows.table["thread_id"], rows.table["message_id"]),
     )
     return ~(flags(inside) | flags(pc.equal(rows.table["kind"], "system")))
+
+
+def flow_of(messages: pd.DataFrame) -> tuple[Flow, list[str]]:
+    """The flow of some messages without a carry-over, and the ids of its rows; for training."""
+    rows = _in_order(messages, None)
+    spoken = rows.table.take(pa.array(np.flatnonzero(_speaks_in_flow(rows))))
+    return read_flow(spoken.select(FLOW_SCHEMA)), spoken["message_id"].to_pylist()
 
 
 @dataclass(slots=True, frozen=True)

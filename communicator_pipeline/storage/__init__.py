@@ -1,0 +1,44 @@
+"""The two stores, and where they are.
+
+Belongs here: the lake (history, recomputable), the database (what people and runs act on), and
+opening both. Does not belong here: thinking about what they hold.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from communicator_pipeline.storage.database import Database, SqliteDatabase, migrate
+from communicator_pipeline.storage.lake import Lake
+from communicator_pipeline.storage.objects import LocalObjects
+
+HOME_VARIABLE = "COMMUNICATOR_HOME"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What every stage reads and writes."""
+
+    lake: Lake
+    database: Database
+
+
+def home() -> Path:
+    """The folder that holds everything: `$COMMUNICATOR_HOME`, else `.communicator` in the clone
+    that this package runs from, else `~/.communicator`."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    clone = Path(__file__).resolve().parents[2]
+    if (clone / "workspace.yaml").is_file():
+        return clone / ".communicator"
+    return Path.home() / ".communicator"
+
+
+def open_local(folder: Path) -> Stores:
+    """The embedded stores in a folder: made on first use, schema brought up to date."""
+    database = SqliteDatabase(folder / "communicator.db")
+    migrate(database)
+    return Stores(Lake(LocalObjects(folder)), database)

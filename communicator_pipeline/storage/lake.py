@@ -16,8 +16,8 @@ import hashlib
 import io
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -58,15 +58,23 @@ class DayFile:
     digest: str
 
 
+@dataclass(frozen=True)
 class Manifest:
-    """What a partition holds: day (`2026-11-03`) → file, as of one moment."""
+    """What a partition holds as of one moment.
 
-    def __init__(
-        self, days: Mapping[str, DayFile], etag: str, replaced: Mapping[str, str] | None = None
-    ) -> None:
-        self.days = dict(sorted(days.items()))
-        self.etag = etag
-        self.replaced = dict(replaced or {})  # file → when it was replaced, for the last hour
+    `entries`: day (`2026-11-03`) → file, and beside it, where an asset hands something over to
+    the next day, `2026-11-03.carry` → file. `generation` counts the swaps.
+    """
+
+    entries: Mapping[str, DayFile]
+    etag: str
+    generation: int = 0
+    replaced: Mapping[str, str] = field(default_factory=dict)  # file → when, for an hour
+
+    @property
+    def days(self) -> dict[str, DayFile]:
+        """The days that have rows, in order."""
+        return {day: entry for day, entry in self.entries.items() if "." not in day}
 
     @property
     def rows(self) -> int:
@@ -79,6 +87,11 @@ class Manifest:
 
 NewDays = Mapping[str, pa.Table | None]
 """What a change wants: day → its rows, sorted; None or an empty table takes the day out."""
+
+
+def carry_of(day: str) -> str:
+    """The manifest's entry for what the day hands over to the next one."""
+    return f"{day}.carry"
 
 
 class Lake:
@@ -94,8 +107,8 @@ class Lake:
         except FileNotFoundError:
             return Manifest({}, ABSENT)
         held = orjson.loads(content)
-        days = {day: DayFile(**entry) for day, entry in held["days"].items()}
-        return Manifest(days, etag, held["replaced"])
+        entries = {day: DayFile(**entry) for day, entry in held["entries"].items()}
+        return Manifest(entries, etag, held["generation"], held["replaced"])
 
     def months(self, asset: str, account: str) -> list[str]:
         """The months for which the asset has a manifest, in order."""
@@ -122,25 +135,25 @@ class Lake:
         """
         for _ in range(_MOST_TRIES):
             before = self.manifest(asset, partition)
-            days = dict(before.days)
+            entries = dict(before.entries)
             changed = []
             for day, table in change(before).items():
                 if table is None or table.num_rows == 0:
-                    if days.pop(day, None) is not None:
+                    if entries.pop(day, None) is not None:
                         changed.append(day)
                     continue
                 content = parquet_bytes(table)
                 digest = hashlib.sha256(content).hexdigest()
-                if day in days and days[day].digest == digest:
+                if day in entries and entries[day].digest == digest:
                     continue
                 name = f"{day}-{secrets.token_hex(8)}.parquet"
                 self.objects.put(_file_key(asset, partition, name), content)
-                days[day] = DayFile(name, table.num_rows, len(content), digest)
+                entries[day] = DayFile(name, table.num_rows, len(content), digest)
                 changed.append(day)
             if not changed:
                 return before, []
             try:
-                return self._swap(asset, partition, before, days), sorted(changed)
+                return self._swap(asset, partition, before, entries), sorted(changed)
             except LostRace:
                 continue
         raise RuntimeError(f"{asset} {partition.key}: lost {_MOST_TRIES} races for the manifest")
@@ -151,27 +164,20 @@ class Lake:
             self.objects.address(_file_key(asset, partition, day.file)), partitioning=None
         )
 
-    def files(
-        self,
-        asset: str,
-        account: str,
-        first: str = "",
-        last: str = "9999-12-31",
-        days: Iterable[str] | None = None,
-    ) -> list[str]:
-        """Addresses of the asset's files for the days from `first` to `last`, or just `days`."""
-        wanted = None if days is None else set(days)
-        addresses = []
+    def day_files(
+        self, asset: str, account: str, first: str = "", last: str = "9999-12-31"
+    ) -> list[tuple[str, str]]:
+        """(address, day) of the asset's files for the days from `first` to `last`, in order."""
+        found = []
         for month in self.months(asset, account):
             if not first[:7] <= month <= last[:7]:
                 continue
             partition = AccountMonth(account, month)
             for day, entry in self.manifest(asset, partition).days.items():
-                if first <= day <= last and (wanted is None or day in wanted):
-                    addresses.append(
-                        self.objects.address(_file_key(asset, partition, entry.file))
-                    )
-        return addresses
+                if first <= day <= last:
+                    address = self.objects.address(_file_key(asset, partition, entry.file))
+                    found.append((address, day))
+        return found
 
     def query(self, sql: str, tables: Mapping[str, Sequence[str] | pa.Table]) -> pa.Table:
         """Run SQL over files of the lake (lists of addresses) and tables in memory, by name.
@@ -196,7 +202,7 @@ class Lake:
             if info.key.endswith(".parquet") and info.modified_at < now - COLLECT_AFTER
         ]
         manifest = self.manifest(asset, partition)  # after the listing: it names all that is new
-        kept = {entry.file for entry in manifest.days.values()}
+        kept = {entry.file for entry in manifest.entries.values()}
         kept |= set(_replaced_within_the_hour(manifest.replaced, now))
         garbage = [info for info in old if info.key.removeprefix(prefix) not in kept]
         for info in garbage:
@@ -212,20 +218,21 @@ class Lake:
         return digest
 
     def _swap(
-        self, asset: str, partition: AccountMonth, before: Manifest, days: Mapping[str, DayFile]
+        self, asset: str, partition: AccountMonth, before: Manifest, entries: Mapping[str, DayFile]
     ) -> Manifest:
         now = datetime.now(UTC)
-        kept = {entry.file for entry in days.values()}
+        kept = {entry.file for entry in entries.values()}
         replaced = _replaced_within_the_hour(before.replaced, now)
-        replaced |= {e.file: now.isoformat() for e in before.days.values() if e.file not in kept}
+        replaced |= {e.file: now.isoformat() for e in before.entries.values() if e.file not in kept}
         held = {
             "version": 1,
-            "days": {day: asdict(entry) for day, entry in sorted(days.items())},
+            "generation": before.generation + 1,
+            "entries": {day: asdict(entry) for day, entry in sorted(entries.items())},
             "replaced": replaced,
         }
         content = orjson.dumps(held, option=orjson.OPT_INDENT_2)
         etag = self.objects.put(_manifest_key(asset, partition), content, if_match=before.etag)
-        return Manifest(days, etag, replaced)
+        return Manifest(dict(sorted(entries.items())), etag, before.generation + 1, replaced)
 
 
 def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dict[str, str]:
@@ -238,6 +245,11 @@ def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dic
 
 def attachment_key(sha256: str) -> str:
     return f"attachments/{sha256[:2]}/{sha256}"
+
+
+def parquet_digest(table: pa.Table) -> str:
+    """What the manifest would call the table's content."""
+    return hashlib.sha256(parquet_bytes(table)).hexdigest()
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -38,6 +38,7 @@ class DirtyDay:
     mark: int
     since: str  # UTC, as `utc_text` spells it
     why: str
+    leased_until: str = ""  # UTC; empty if nobody has been at work on it
 
 
 class WorkQueue:
@@ -99,7 +100,7 @@ class WorkQueue:
     def dirty(self, account: str | None = None) -> list[DirtyDay]:
         """All that is to be done, leased or not, in order of account and day."""
         rows = self.database.execute(
-            "SELECT account, day, mark, since, why FROM dirty_days "
+            "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
             "WHERE ?1 IS NULL OR account = ?1 ORDER BY account, day",
             (account,),
         )
@@ -108,7 +109,7 @@ class WorkQueue:
     def unleased(self, now: datetime) -> list[DirtyDay]:
         """What nobody is at work on, or has been touched since somebody began."""
         rows = self.database.execute(
-            "SELECT account, day, mark, since, why FROM dirty_days "
+            "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
             "WHERE leased_until < ? OR mark > leased_mark ORDER BY account, day",
             (utc_text(now),),
         )

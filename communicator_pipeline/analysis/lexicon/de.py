@@ -96,7 +96,7 @@ LEXICON = Lexicon(
     ),
     topics={
         "question": (
-            "weiß jemand | wisst ihr | weißt du | wie kann ich | wie geht das | was ist | wo finde "
+            "weiß jemand | hat jemand | kennt jemand | wer hat | wer weiß | wo liegt | wo finde | unterschied zwischen | wisst ihr | weißt du | wie kann ich | wie geht das | was ist | wo finde "
             "ich | eine frage | kurze frage | frage zu | frage zum | warum ist | welche | wieso | "
             "wer ist | wo ist | wie funktioniert | gibt es | was bedeutet | was heißt"
         ),
@@ -107,7 +107,7 @@ LEXICON = Lexicon(
             "unterschreib* | weiterleiten | ich bräuchte"
         ),
         "scheduling": (
-            "termin | termine | treffen | meeting | besprechung | kalender | verschieben | uhrzeit | hast "
+            "termin | termine | mittagessen gehen | essen gehen | auf einen kaffee | frühstück* | treffen | meeting | besprechung | kalender | verschieben | uhrzeit | hast "
             "du zeit | habt ihr zeit | haben sie zeit | wann passt | passt dir | passt es | passt "
             "ihnen | verabreden | einladung | mittagessen | telefonat | telefonieren | zeitfenster "
             "| um wie viel uhr | verlegen | vereinbaren | wann können wir"
@@ -129,7 +129,7 @@ LEXICON = Lexicon(
             "reklamation | installieren | hängt | nicht angekommen | zugang | gesperrt | fehler beim | defekt"
         ),
         "fyi": (
-            "zur info | zur information | nur zur info | zur kenntnis | fyi | ankündigung | hinweis | protokoll | "
+            "hochgeladen | abgelegt | aktualisiert | habe soeben | zur info | zur information | nur zur info | zur kenntnis | fyi | ankündigung | hinweis | protokoll | "
             "newsletter | veröffentlicht | bitte beachten | ab sofort | kein handlungsbedarf | "
             "keine antwort nötig | ist jetzt live | zusammenfassung | stand der dinge | geschlossen | "
             "ausgerollt | wurde aktualisiert | wie besprochen | anbei"
@@ -154,7 +154,7 @@ LEXICON = Lexicon(
         "request": "danke, ich habe die Anfrage gesehen und schaue sie mir an.",
         "scheduling": "danke für die Nachricht. Ich schaue in meinen Kalender und melde mich.",
         "incident": "danke für den Hinweis. Ich schaue es mir an.",
-        "support": "danke für die Meldung, und entschuldige die Umstände. Ich schaue es mir an.",
+        "support": "danke für die Meldung, und Entschuldigung für die Umstände. Ich schaue es mir an.",
         "sales": "danke für das Interesse. Ich schaue es mir an und melde mich.",
         "social": "danke für die Nachricht!",
     },

@@ -37,7 +37,7 @@ LEXICON = Lexicon(
         "^are there | ^is it | ^is the | ^is this | ^is that | ^are you | ^are we | ^are the | "
         "^do you | ^do we | ^does | ^did you | ^did the | ^did we | ^have you | ^has anyone | "
         "^has the | ^will you | ^will the | ^will we | ^would it | ^should we | ^should i | "
-        "^can i | ^can we | ^could i | ^could we | ^may i | ^any idea | ^any news | ^any update | "
+        "^anybody | ^does anyone | ^does anybody | ^can i | ^can we | ^could i | ^could we | ^may i | ^any idea | ^any news | ^any update | "
         "^any updates | ^any chance | ^anyone | ^any word | ^how about | ^what about | "
         "i was wondering | wondering if | do you know | does anyone know | any thoughts"
     ),
@@ -134,7 +134,7 @@ LEXICON = Lexicon(
     ),
     topics={
         "question": (
-            "how do i | how can i | how to | does anyone know | do you know | what is | what's the | where "
+            "does anybody know | does anyone have | does anybody have | who has | who knows | has anyone | do we | is there a | what s the difference | difference between | how do i | how can i | how to | does anyone know | do you know | what is | what's the | where "
             "can i | any idea | is it possible | which one | quick question | question about | "
             "i was wondering | wondering | what does | why does | why is | who is | where is"
         ),
@@ -145,7 +145,7 @@ LEXICON = Lexicon(
             "pull request | take a look | have a look | feedback on | give me"
         ),
         "scheduling": (
-            "meeting | meet | schedule | reschedule | calendar | appointment | call tomorrow | "
+            "breakfast | lunch tomorrow | grab lunch | grab a coffee | dinner tomorrow | meeting | meet | schedule | reschedule | calendar | appointment | call tomorrow | "
             "available | availability | free on | are you free | time slot | slot | invite | "
             "what time | move the call | postpone | lunch | zoom | book a time | works for you | "
             "work for you | catch up on | at noon | move our | push our | let's meet | "
@@ -171,7 +171,7 @@ LEXICON = Lexicon(
             "| install | not arrived | hasn t arrived | login | keeps | error"
         ),
         "fyi": (
-            "fyi | for your information | just so you know | heads up | announcement | announcing "
+            "uploaded | i ve updated | i updated | i ve added | shared the | fyi | for your information | just so you know | heads up | announcement | announcing "
             "| newsletter | release notes | released | we have published | minutes of | recap | "
             "summary of | no action needed | no action required | reminder that | as of today | "
             "deployed | merged | is now live | weekly digest | changelog | update on | "

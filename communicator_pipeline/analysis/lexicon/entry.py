@@ -9,7 +9,8 @@ accents. `^` in front: only at the start of a clause. `*` after a word: any endi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 
@@ -54,3 +55,15 @@ class Lexicon:
     gaps: Mapping[str, str]  # kind of fact → its name
     asked: Mapping[str, str] = field(default_factory=dict)  # what is asked → question phrases
     summaries: Mapping[str, str] = field(default_factory=dict)  # fixed sentences of a summary
+
+    def words(self) -> Iterator[str]:
+        """Every whole word of the phrases that people write; stems are left out."""
+        listings = (
+            self.greetings, self.thanks, self.solved, self.fine, self.question_words, self.asks,
+            self.urgent, self.positive, self.negative, self.angry, *self.weekdays,
+            *self.days.values(), *self.topics.values(),
+        )  # fmt: skip
+        for listing in listings:
+            for word in re.split(r"[\s|^'’-]+", listing):
+                if word and not word.endswith("*"):
+                    yield word

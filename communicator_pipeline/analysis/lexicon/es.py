@@ -91,7 +91,7 @@ LEXICON = Lexicon(
     ),
     topics={
         "question": (
-            "alguien sabe | sabes si | saben si | cómo puedo | cómo se | qué es | dónde está | dónde puedo | una "
+            "alguien tiene | alguien sabe | quién tiene | quién sabe | cuál es la diferencia | diferencia entre | sabes dónde | sabes si | saben si | cómo puedo | cómo se | qué es | dónde está | dónde puedo | una "
             "pregunta | una duda | tengo una duda | por qué | cuál es | quién es | qué significa | "
             "es posible | se puede | para qué sirve | quería saber"
         ),
@@ -101,7 +101,7 @@ LEXICON = Lexicon(
             "| pásame | me pasas | échale un vistazo | firmar | reenviar | visto bueno | me mandas"
         ),
         "scheduling": (
-            "reunión | reunirnos | cita | agenda | calendario | agendar | quedamos | a qué hora | disponible | "
+            "comemos | para comer | cenamos | para cenar | tomamos un café | desayun* | reunión | reunirnos | cita | agenda | calendario | agendar | quedamos | a qué hora | disponible | "
             "disponibilidad | horario | llamada | aplazar | posponer | mover la | te viene bien | "
             "te va bien | le viene bien | tienes tiempo | almuerzo | almorzar | videollamada | estás libre | vernos"
         ),
@@ -122,7 +122,7 @@ LEXICON = Lexicon(
             "bloquead* | da error | se cierra | roto | soporte"
         ),
         "fyi": (
-            "para tu información | para su información | les informo | te informo | os informo | aviso | anuncio | comunicado | "
+            "ya subí | he subido | subí los | he actualizado | actualicé | compartí | para tu información | para su información | les informo | te informo | os informo | aviso | anuncio | comunicado | "
             "boletín | ten en cuenta | tengan en cuenta | a partir de | acta de | resumen de | no "
             "hace falta responder | publicado | fyi | ya está disponible | recordatorio | se ha actualizado | les comento | desplegado"
         ),
@@ -140,14 +140,14 @@ LEXICON = Lexicon(
     },
     hello="Hola, {name}:",
     acknowledge={
-        "": "gracias por tu mensaje. Lo miro y te digo algo.",
-        "question": "gracias por tu pregunta. Lo miro y te digo algo.",
-        "request": "gracias, he visto tu petición y la voy a mirar.",
-        "scheduling": "gracias por tu mensaje. Miro mi agenda y te digo algo.",
+        "": "gracias por el mensaje. Lo miro y respondo.",
+        "question": "gracias por la pregunta. Lo miro y respondo.",
+        "request": "gracias, he visto la petición y la voy a mirar.",
+        "scheduling": "gracias por el mensaje. Miro mi agenda y respondo.",
         "incident": "gracias por avisar. Voy a mirarlo.",
-        "support": "gracias por avisar y perdona las molestias. Voy a mirarlo.",
-        "sales": "gracias por tu interés. Lo miro y te digo algo.",
-        "social": "¡gracias por tu mensaje!",
+        "support": "gracias por avisar y disculpas por las molestias. Voy a mirarlo.",
+        "sales": "gracias por el interés. Lo miro y respondo.",
+        "social": "¡gracias por el mensaje!",
     },
     answer={
         "when": "Cuándo: {gap}.",

@@ -93,7 +93,7 @@ LEXICON = Lexicon(
     ),
     topics={
         "question": (
-            "quelqu'un sait | sais-tu | savez-vous | tu sais | comment faire | comment on | c'est "
+            "quelqu'un a | quelqu'un sait | qui a | qui sait | différence entre | quelle différence | tu sais où | savez-vous où | sais-tu | savez-vous | tu sais | comment faire | comment on | c'est "
             "quoi | où est | où se trouve | où puis-je | une question | petite question | pourquoi | quel est | quelle est | qui est "
             "| que signifie | est-ce possible | est-il possible | ça veut dire quoi | je me demande"
         ),
@@ -104,7 +104,7 @@ LEXICON = Lexicon(
             "accord | jeter un oeil | jeter un œil | transférer | signer | veuillez | donne-moi"
         ),
         "scheduling": (
-            "réunion | rendez-vous | rdv | agenda | calendrier | créneau | disponible | dispo | "
+            "on déjeune | on dîne | on se voit | prendre un café | un café demain | petit-déjeuner | un verre | faire le point | réunion | rendez-vous | rdv | agenda | calendrier | créneau | disponible | dispo | "
             "disponibilité* | à quelle heure | déplacer | reporter | décaler | se voir | libre | "
             "déjeuner | visio | appel demain | ça te va | ça vous convient | te convient | vous convient | planifier | décalé | qu'on se voie"
         ),
@@ -125,7 +125,7 @@ LEXICON = Lexicon(
             "installer | cassé | souci avec | colis | bug | n'arrive pas à"
         ),
         "fyi": (
-            "pour info | pour information | à titre d'information | je vous informe | annonce | note de | newsletter | compte "
+            "j'ai déposé | j'ai mis à jour | j'ai partagé | j'ai ajouté | pour info | pour information | à titre d'information | je vous informe | annonce | note de | newsletter | compte "
             "rendu | compte-rendu | à noter | à partir de | résumé de | publié | aucune action | "
             "fyi | est désormais | mise à jour | rappel | est en ligne | déployé | sera fermé | pas besoin de répondre"
         ),
@@ -143,14 +143,14 @@ LEXICON = Lexicon(
     },
     hello="Bonjour {name},",
     acknowledge={
-        "": "merci pour ton message. Je regarde et je reviens vers toi.",
-        "question": "merci pour ta question. Je regarde et je reviens vers toi.",
-        "request": "merci, j'ai vu ta demande et je vais regarder.",
-        "scheduling": "merci pour ton message. Je regarde mon agenda et je reviens vers toi.",
-        "incident": "merci de m'avoir prévenu. Je vais regarder.",
+        "": "merci pour le message. Je regarde ça et je réponds ensuite.",
+        "question": "merci pour la question. Je regarde ça et je réponds ensuite.",
+        "request": "merci, j'ai vu la demande et je vais regarder.",
+        "scheduling": "merci pour le message. Je regarde mon agenda et je réponds ensuite.",
+        "incident": "merci pour l'information. Je vais regarder.",
         "support": "merci pour le signalement, et désolé pour la gêne. Je vais regarder.",
-        "sales": "merci pour ton intérêt. Je regarde et je reviens vers toi.",
-        "social": "merci pour ton message !",
+        "sales": "merci pour cet intérêt. Je regarde ça et je réponds ensuite.",
+        "social": "merci pour le message !",
     },
     answer={
         "when": "Quand : {gap}.",

@@ -233,3 +233,25 @@ CREATE TABLE drafts (
 ) WITHOUT ROWID;
 
 CREATE INDEX drafts_by_day ON drafts (account, day);
+
+-- Which lake files a day in the database was made of. A run that read older ones comes too late.
+CREATE TABLE published_days (
+    account TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    day TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (account, day)
+) WITHOUT ROWID;
+
+CREATE TRIGGER published_days_never_go_back BEFORE UPDATE ON published_days
+WHEN new.generation < old.generation
+BEGIN
+    SELECT RAISE(ABORT, 'a newer run has published this day');
+END;
+
+-- Filled and emptied within one batch: what the batch has to look at again.
+CREATE TABLE touched_conversations (
+    account TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    PRIMARY KEY (account, conversation_id)
+) WITHOUT ROWID;

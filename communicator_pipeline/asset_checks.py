@@ -1,0 +1,64 @@
+"""Asset checks: what must hold after a run, and stops what stands on it when it does not.
+
+Belongs here: the rules of `chain/checks.py` as Dagster's blocking checks. A run covers many
+partitions and a check is evaluated once per run, so each goes through them and names the days.
+"""
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from communicator_pipeline.assets import analyses, conversations, drafted_replies, raw_messages
+from communicator_pipeline.chain import checks
+from communicator_pipeline.chain.checks import Problem
+from communicator_pipeline.partitions import account_month
+from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.lake import AccountMonth
+
+Rule = Callable[[Stores, AccountMonth], list[Problem]]
+
+
+def _check(asset: dg.AssetsDefinition, name: str, rule: Rule) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
+    def check(
+        context: dg.AssetCheckExecutionContext, stores: LocalStores
+    ) -> dg.AssetCheckResult:
+        opened = stores.open()
+        problems = [
+            {"account": partition.account, **problem}
+            for partition in _partitions(context, opened, asset.key.to_user_string())
+            for problem in rule(opened, partition)
+        ]
+        days = sorted({str(problem.get("day")) for problem in problems})
+        return dg.AssetCheckResult(
+            passed=not problems,
+            metadata={"problems": len(problems), "days": days, "first": problems[:20]},
+        )
+
+    return check
+
+
+def _partitions(
+    context: dg.AssetCheckExecutionContext, stores: Stores, asset: str
+) -> list[AccountMonth]:
+    """The run's partitions; of a check that is run by itself, all."""
+    op = context.op_execution_context
+    if op.has_partition_key or op.has_partition_key_range:
+        return sorted(account_month(key) for key in op.partition_keys)
+    return [
+        AccountMonth(account, month)
+        for account in account_keys(stores.database)
+        for month in stores.lake.months(asset, account)
+    ]
+
+
+CHECKS = [
+    _check(raw_messages, "message_ids_are_unique", checks.repeated_messages),
+    _check(conversations, "every_message_is_in_one_conversation", checks.misplaced_messages),
+    _check(conversations, "conversation_ids_are_stable", checks.unstable_conversations),
+    _check(analyses, "categories_are_in_the_taxonomy", checks.unknown_categories),
+    _check(drafted_replies, "no_draft_to_oneself", checks.drafts_to_oneself),
+    _check(drafted_replies, "nothing_drafted_that_was_answered", checks.drafts_already_answered),
+]

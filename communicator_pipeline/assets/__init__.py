@@ -1,0 +1,27 @@
+"""The assets: one module each, thin. They loop over a run's partitions, call `chain/`, and say
+what happened.
+
+Belongs here: what Dagster wants to know. Does not belong here: how a partition is made.
+"""
+
+from communicator_pipeline.assets.analyses import analyses
+from communicator_pipeline.assets.attachments import attachments
+from communicator_pipeline.assets.conversations import conversations
+from communicator_pipeline.assets.daily_digest import daily_digest
+from communicator_pipeline.assets.drafted_replies import drafted_replies
+from communicator_pipeline.assets.inbox import inbox
+from communicator_pipeline.assets.raw_messages import raw_messages
+
+CHAIN = [raw_messages, attachments, conversations, analyses, drafted_replies, inbox]
+"""What one message goes through: one job, one run."""
+
+__all__ = [
+    "CHAIN",
+    "analyses",
+    "attachments",
+    "conversations",
+    "daily_digest",
+    "drafted_replies",
+    "inbox",
+    "raw_messages",
+]

@@ -1,0 +1,108 @@
+"""A run over many partitions: each materialised in order, timed, and described.
+
+Belongs here: what the chain's assets have in common as Dagster sees them.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from communicator_pipeline.assets.plots import bars
+from communicator_pipeline.chain.scope import MonthReport, Scope
+from communicator_pipeline.partitions import account_month
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.database import now_text
+from communicator_pipeline.storage.lake import AccountMonth
+
+Materialise = Callable[[Stores, AccountMonth, Scope], MonthReport]
+
+MOST_LISTED_DAYS = 31
+
+
+class RunScope(dg.Config):
+    """What of its partitions a run works on."""
+
+    days: list[str] = []  # UTC days such as 2026-11-03; empty: every day with data
+    preview_text: bool = False  # text in the metadata: for whoever is alone with Dagster's UI
+
+
+def scope_of(context: dg.AssetExecutionContext, config: RunScope) -> Scope:
+    keys = sorted(account_month(key) for key in context.partition_keys)
+    return Scope(tuple(keys), frozenset(config.days))
+
+
+def each_month(
+    context: dg.AssetExecutionContext, config: RunScope, stores: Stores, materialise: Materialise
+) -> dg.MaterializeResult[Any]:
+    """Materialise the run's partitions in order, and give each its own metadata."""
+    scope = scope_of(context, config)
+    stage = context.asset_key.to_user_string()
+    for partition in scope.partitions:
+        began = time.monotonic()
+        report = materialise(stores, partition, scope)
+        seconds = time.monotonic() - began
+        _note_timing(stores, stage, report, seconds)
+        context.add_asset_metadata(
+            described(report, seconds), partition_key=_key(context, partition)
+        )
+    return dg.MaterializeResult()
+
+
+def described(report: MonthReport, seconds: float) -> Mapping[str, Any]:
+    """A partition's metadata: counts, a table by day and a plot; ids and numbers, never text."""
+    changed = set(report.changed)
+    days = list(report.manifest.days.items())[-MOST_LISTED_DAYS:]
+    metadata: dict[str, Any] = {
+        "dagster/row_count": report.manifest.rows,
+        "bytes": report.manifest.bytes,
+        "days processed": len(report.processed),
+        "days changed": len(changed),
+        "seconds": round(seconds, 3),
+        **{name: value for name, value in sorted(report.numbers.items())},
+    }
+    if days:
+        metadata["by day"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({"day": day, "rows": file.rows, "changed": day in changed})
+                for day, file in days
+            ]
+        )
+        metadata["rows by day"] = dg.MetadataValue.md(
+            bars([(day[8:], file.rows) for day, file in days], "rows by day of the month")
+        )
+    for what, counts in report.counts.items():
+        shown = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if shown:
+            metadata[f"by {what}"] = dg.MetadataValue.table(
+                [dg.TableRecord({what: name, "count": count}) for name, count in shown]
+            )
+            metadata[f"{what} plot"] = dg.MetadataValue.md(bars(shown[:12], f"by {what}"))
+    return metadata
+
+
+def column_schema(schema: pa.Schema) -> dict[str, dg.TableSchema]:
+    """An Arrow schema as the definition's metadata."""
+    columns = [dg.TableColumn(field.name, str(field.type)) for field in schema]
+    return {"dagster/column_schema": dg.TableSchema(columns)}
+
+
+def _key(context: dg.AssetExecutionContext, partition: AccountMonth) -> str:
+    return next(key for key in context.partition_keys if key == partition.key)
+
+
+def _note_timing(stores: Stores, stage: str, report: MonthReport, seconds: float) -> None:
+    stores.database.execute(
+        "INSERT OR REPLACE INTO stage_timings "
+        "(stage, account, month, item_count, seconds, finished_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            stage,
+            report.partition.account,
+            report.partition.month,
+            report.manifest.rows,
+            round(seconds, 3),
+            now_text(),
+        ),
+    )

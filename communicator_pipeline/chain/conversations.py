@@ -1,0 +1,266 @@
+"""`conversations`: which conversation each message belongs to, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from communicator_pipeline.chain import raw_messages
+from communicator_pipeline.chain.scope import MonthReport, Scope
+from communicator_pipeline.grouping import explicit_parents, group
+from communicator_pipeline.messages import Directory, resolve_names
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import directory
+from communicator_pipeline.storage.lake import (
+    AccountMonth,
+    Manifest,
+    NewDays,
+    carry_of,
+    parquet_digest,
+)
+from communicator_pipeline.storage.work import WorkQueue
+
+ASSET = "conversations"
+
+MEMBERSHIP_SCHEMA = pa.schema(
+    [
+        ("message_id", pa.string()),
+        ("conversation_id", pa.string()),  # the message_id of its root
+        ("parent_message_id", pa.string()),  # null for a root
+        ("link_reason", pa.string()),
+        ("link_score", pa.float64()),  # 0…1
+        ("link_why", pa.string()),  # the reason in words
+        ("sent_at", pa.timestamp("us", tz="UTC")),
+        ("kind", pa.string()),
+    ]
+)
+
+_READ = (
+    "message_id channel_id channel_kind sent_at author_id author_name kind text thread_id reply_to "
+    "mentions latest"
+).split()
+
+
+def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:
+    """Group the month's days in order, each with what the day before hands over.
+
+    Where what is handed over changes, the next day with data is marked dirty, unless this run
+    comes to it anyway; where a message changes its conversation, so are the days whose threads
+    and replies hang on it.
+    """
+    numbers: Counter[str] = Counter()
+    processed: list[str] = []
+
+    def group_days(manifest: Manifest) -> NewDays:
+        raw = stores.lake.manifest(raw_messages.ASSET, partition)
+        processed[:] = scope.chosen(raw.days)
+        numbers.clear()
+        return _group_days(stores, partition, scope, manifest, raw, processed, numbers)
+
+    manifest, changed = stores.lake.update(ASSET, partition, group_days)
+    return MonthReport(
+        partition, manifest, processed, [day for day in changed if "." not in day], dict(numbers)
+    )
+
+
+def grouped_again(stores: Stores, partition: AccountMonth, day: str) -> pa.Table:
+    """The day grouped anew from what is stored, without writing: message_id, conversation_id."""
+    raw = stores.lake.manifest(raw_messages.ASSET, partition)
+    if day not in raw.days:
+        return pa.table({"message_id": [], "conversation_id": []})
+    names = directory(stores.database, partition.account)
+    messages = _messages(stores.lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
+    manifest = stores.lake.manifest(ASSET, partition)
+    carry = _carry_before(stores, partition, manifest, raw, {}, day)
+    membership, _ = group(messages, carry, _known_parents(stores, partition, {day: messages}))
+    return pa.Table.from_pandas(
+        membership[["message_id", "conversation_id"]], preserve_index=False
+    )
+
+
+def _group_days(
+    stores: Stores,
+    partition: AccountMonth,
+    scope: Scope,
+    manifest: Manifest,
+    raw: Manifest,
+    days: list[str],
+    numbers: Counter[str],
+) -> NewDays:
+    lake, account = stores.lake, partition.account
+    names = directory(stores.database, account)
+    messages = {
+        day: _messages(lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
+        for day in days
+    }
+    known = _known_parents(stores, partition, messages)
+    written: dict[str, pa.Table | None] = {}
+    moved: set[str] = set()
+    for day in days:
+        carry = _carry_before(stores, partition, manifest, raw, written, day)
+        membership, handed_over = group(messages[day], carry, known)
+        known |= dict(
+            zip(membership["message_id"], membership["conversation_id"], strict=True)
+        )
+        membership = membership.merge(messages[day][["message_id", "sent_at", "kind"]])
+        table = pa.Table.from_pandas(
+            membership.sort_values(["sent_at", "message_id"]),
+            schema=MEMBERSHIP_SCHEMA,
+            preserve_index=False,
+        )
+        numbers["messages"] += table.num_rows
+        numbers["conversations begun"] += int((membership["parent_message_id"].isna()).sum())
+        numbers.update(f"linked by {reason}" for reason in membership["link_reason"])
+        moved |= _moved(lake, partition, manifest, day, table)
+        written[day] = table
+        written[carry_of(day)] = pa.Table.from_pandas(handed_over, preserve_index=False)
+        _tell_next_day(stores, partition, scope, manifest, raw, day, written[carry_of(day)])
+    _tell_dependants(stores, partition, scope, days, moved)
+    return written
+
+
+def _messages(versions: pa.Table, names: Directory) -> pd.DataFrame:
+    latest = versions.select(_READ).filter(versions["latest"]).drop_columns(["latest"])
+    frame = latest.to_pandas()
+    named = frame["author_id"].map(names)
+    frame["author_name"] = named.where(named.notna(), frame["author_name"])
+    marked = frame["text"].str.contains("<", regex=False)
+    frame.loc[marked, "text"] = [resolve_names(t, names) for t in frame.loc[marked, "text"]]
+    frame["mentions"] = [list(ids) if ids is not None else [] for ids in frame["mentions"]]
+    return frame
+
+
+def _known_parents(
+    stores: Stores, partition: AccountMonth, messages: dict[str, pd.DataFrame]
+) -> dict[str, str]:
+    """message_id → conversation_id for the explicit parents that stand in other days."""
+    wanted: set[str] = set()
+    for frame in messages.values():
+        wanted |= explicit_parents(frame)
+    for frame in messages.values():
+        wanted -= set(frame["message_id"])
+    if not wanted:
+        return {}
+    files = [
+        address
+        for address, day in stores.lake.day_files(
+            ASSET, partition.account, last=max(messages, default="")
+        )
+        if day not in messages
+    ]
+    if not files:
+        return {}
+    found = stores.lake.query(
+        "SELECT message_id, conversation_id FROM members SEMI JOIN wanted USING (message_id)",
+        {"members": files, "wanted": pa.table({"message_id": sorted(wanted)})},
+    )
+    return dict(
+        zip(found["message_id"].to_pylist(), found["conversation_id"].to_pylist(), strict=True)
+    )
+
+
+def _carry_before(
+    stores: Stores,
+    partition: AccountMonth,
+    manifest: Manifest,
+    raw: Manifest,
+    written: dict[str, pa.Table | None],
+    day: str,
+) -> pd.DataFrame | None:
+    """What the day with data before this one handed over; None if there is no such day."""
+    earlier = [d for d in raw.days if d < day]
+    if earlier:
+        entry = carry_of(earlier[-1])
+        fresh = written.get(entry)
+        if fresh is not None:
+            return fresh.to_pandas()
+        if entry in manifest.entries:
+            return stores.lake.read_day(ASSET, partition, manifest.entries[entry]).to_pandas()
+        return None
+    months = [m for m in stores.lake.months(ASSET, partition.account) if m < partition.month]
+    for month in reversed(months):
+        before = AccountMonth(partition.account, month)
+        held = stores.lake.manifest(ASSET, before)
+        if held.days:
+            entry = carry_of(max(held.days))
+            if entry in held.entries:
+                return stores.lake.read_day(ASSET, before, held.entries[entry]).to_pandas()
+            return None
+    return None
+
+
+def _tell_next_day(
+    stores: Stores,
+    partition: AccountMonth,
+    scope: Scope,
+    manifest: Manifest,
+    raw: Manifest,
+    day: str,
+    handed_over: pa.Table,
+) -> None:
+    old = manifest.entries.get(carry_of(day))
+    if old is not None and old.digest == parquet_digest(handed_over):
+        return
+    if old is None and handed_over.num_rows == 0:
+        return
+    following = next((d for d in raw.days if d > day), None)
+    if following is None:
+        months = stores.lake.months(raw_messages.ASSET, partition.account)
+        month = next((m for m in months if m > partition.month), None)
+        if month is None:
+            return
+        later = stores.lake.manifest(
+            raw_messages.ASSET, AccountMonth(partition.account, month)
+        )
+        following = min(later.days, default=None)
+    if following is not None and not scope.covers(partition.account, following):
+        WorkQueue(stores.database).mark(
+            partition.account, [following], f"{day} hands over something else"
+        )
+
+
+def _moved(
+    lake: Any, partition: AccountMonth, manifest: Manifest, day: str, table: pa.Table
+) -> set[str]:
+    """Messages that are new to the day, or belong to another conversation than before."""
+    now = dict(
+        zip(table["message_id"].to_pylist(), table["conversation_id"].to_pylist(), strict=True)
+    )
+    if day not in manifest.entries:
+        return set(now)
+    old = lake.read_day(ASSET, partition, manifest.entries[day])
+    before = dict(
+        zip(old["message_id"].to_pylist(), old["conversation_id"].to_pylist(), strict=True)
+    )
+    return {message for message, of in now.items() if before.get(message) != of}
+
+
+def _tell_dependants(
+    stores: Stores, partition: AccountMonth, scope: Scope, days: list[str], moved: set[str]
+) -> None:
+    """Mark later days whose threads and replies hang on a message that moved."""
+    if not moved or not days:
+        return
+    later = [
+        address
+        for address, day in stores.lake.day_files(
+            raw_messages.ASSET, partition.account, first=days[0]
+        )
+        if day > days[0] and not scope.covers(partition.account, day)
+    ]
+    if not later:
+        return
+    found = stores.lake.query(
+        "SELECT DISTINCT strftime(sent_at, '%Y-%m-%d') AS day FROM raw WHERE latest AND ("
+        "thread_id IN (SELECT message_id FROM moved) OR reply_to IN (SELECT message_id FROM moved))"
+        " ORDER BY day",
+        {"raw": later, "moved": pa.table({"message_id": sorted(moved)})},
+    )
+    dependants = found["day"].to_pylist()
+    if dependants:
+        WorkQueue(stores.database).mark(
+            partition.account, dependants, "a message that is answered there has moved"
+        )

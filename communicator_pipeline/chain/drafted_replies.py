@@ -1,0 +1,208 @@
+"""`drafted_replies`: a proposed reply for each conversation that waits for the user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from communicator_pipeline.analysis import Analysis
+from communicator_pipeline.chain import analyses, conversations, raw_messages
+from communicator_pipeline.chain.scope import MonthReport, Scope
+from communicator_pipeline.chain.transcripts import Transcripts
+from communicator_pipeline.drafting import OfflineDrafter, ReplyMemory, ReplyPair
+from communicator_pipeline.messages import Transcript, resolve_names
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import account_owner, directory, load_account
+from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
+from communicator_pipeline.storage.settings import Settings
+
+ASSET = "drafted_replies"
+
+DRAFT_SCHEMA = pa.schema(
+    [
+        ("conversation_id", pa.string()),
+        ("version", pa.int32()),  # 1, and one more each time the day's draft changes
+        ("outcome", pa.string()),  # 'ready', 'needs_fill' or 'no_reply'
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("gaps", pa.list_(pa.string())),  # what a person has to fill in
+        ("rests_on", pa.list_(pa.string())),  # message ids
+        ("reason", pa.string()),
+        ("flags", pa.list_(pa.string())),
+        ("confidence", pa.float64()),  # 0…1
+        ("model", pa.string()),
+        ("input_digest", pa.string()),
+    ]
+)
+
+MOST_REMEMBERED = 20_000
+"""Of the owner's answers, the newest: older ones speak of what was, and memory is not free."""
+
+_ANSWERS = """
+WITH said AS (
+    SELECT m.conversation_id, r.message_id, r.sent_at, r.author_id, r.author_name, r.text,
+        r.author_id IN (SELECT person_id FROM me) AS mine,
+        row_number() OVER (PARTITION BY m.conversation_id ORDER BY r.sent_at, r.message_id) AS place
+    FROM members AS m JOIN raw AS r ON r.message_id = m.message_id AND r.latest
+    WHERE r.kind = 'message' AND NOT r.deleted AND NOT r.author_is_bot AND r.text <> ''
+)
+SELECT asked.text AS inbound, answer.text AS reply, answer.conversation_id,
+    asked.message_id, answer.sent_at, asked.author_id AS person_id, asked.author_name
+FROM said AS answer JOIN said AS asked
+    ON asked.conversation_id = answer.conversation_id AND asked.place = answer.place - 1
+WHERE answer.mine AND NOT asked.mine
+ORDER BY answer.sent_at DESC, answer.message_id DESC LIMIT {most}
+"""
+
+_LAST_ACTIVE = """
+SELECT conversation_id, max(strftime(sent_at, '%Y-%m-%d')) AS day FROM members
+WHERE kind = 'message' AND conversation_id IN (SELECT conversation_id FROM asked)
+GROUP BY conversation_id
+"""
+
+
+def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:
+    """Draft for each conversation that needs a reply, on the day on which it was last active: a
+    later day has the newer draft, or the user's own answer. A draft whose conversation has not
+    changed stays as it is."""
+    settings = Settings(stores.database, account_owner(stores.database, partition.account))
+    numbers: Counter[str] = Counter()
+    counts: dict[str, Counter[str]] = {}
+    processed: list[str] = []
+
+    def draft_days(manifest: Manifest) -> NewDays:
+        analysed = stores.lake.manifest(analyses.ASSET, partition)
+        processed[:] = scope.chosen(analysed.days)
+        numbers.clear()
+        counts.clear()
+        counts.update(outcome=Counter(), language=Counter())
+        waiting = {
+            day: _waiting(stores, partition, analysed, day) for day in processed
+        }
+        waiting = _on_their_last_day(stores, partition.account, waiting)
+        days = [day for day, rows in waiting.items() if rows]
+        transcripts = Transcripts(stores, partition.account, days)
+        drafter: OfflineDrafter | None = None
+        tables: dict[str, pa.Table | None] = dict.fromkeys(processed)
+        for day in days:
+            old = _old_drafts(stores, partition, manifest, day)
+            due = []
+            rows = []
+            for transcript in transcripts.of_day(day):
+                analysis = waiting[day].get(transcript.conversation_id)
+                if analysis is None:
+                    continue
+                before = old.get(transcript.conversation_id)
+                if before is not None and before["input_digest"] == analysis["input_digest"]:
+                    rows.append(before)
+                else:
+                    due.append((transcript, analysis))
+            if due:
+                drafter = drafter or _drafter(stores, partition.account, settings)
+                rows += _draft(drafter, due, old)
+            rows.sort(key=lambda row: str(row["conversation_id"]))
+            numbers["drafts"] += len(rows)
+            numbers["drafted"] += len(due)
+            counts["outcome"].update(row["outcome"] for row in rows)
+            counts["language"].update(row["language"] for row in rows)
+            tables[day] = pa.Table.from_pylist(rows, schema=DRAFT_SCHEMA)
+        return tables
+
+    manifest, changed = stores.lake.update(ASSET, partition, draft_days)
+    return MonthReport(partition, manifest, processed, changed, dict(numbers), counts)
+
+
+def _waiting(
+    stores: Stores, partition: AccountMonth, analysed: Manifest, day: str
+) -> dict[str, dict[str, Any]]:
+    table = stores.lake.read_day(analyses.ASSET, partition, analysed.days[day])
+    waiting = table.filter(table["needs_reply"]).to_pylist()
+    return {row["conversation_id"]: row for row in waiting}
+
+
+def _on_their_last_day(
+    stores: Stores, account: str, waiting: Mapping[str, dict[str, dict[str, Any]]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Without the conversations that went on later: theirs is the later day's draft."""
+    asked = sorted({key for rows in waiting.values() for key in rows})
+    if not asked:
+        return dict(waiting)
+    files = stores.lake.day_files(conversations.ASSET, account, first=min(waiting))
+    found = stores.lake.query(
+        _LAST_ACTIVE,
+        {"members": [address for address, _ in files], "asked": pa.table({"conversation_id": asked})},
+    )
+    last = dict(zip(found["conversation_id"].to_pylist(), found["day"].to_pylist(), strict=True))
+    return {
+        day: {key: row for key, row in rows.items() if last.get(key, day) <= day}
+        for day, rows in waiting.items()
+    }
+
+
+def _drafter(stores: Stores, account: str, settings: Settings) -> OfflineDrafter:
+    return OfflineDrafter(
+        ReplyMemory.from_pairs(reply_pairs(stores, account)), signature=settings.signature()
+    )
+
+
+def reply_pairs(stores: Stores, account: str) -> list[ReplyPair]:
+    """What the owner answered, and to what: the newest `MOST_REMEMBERED`, newest first."""
+    me = load_account(stores.database, account).me
+    members = [address for address, _ in stores.lake.day_files(conversations.ASSET, account)]
+    raw = [address for address, _ in stores.lake.day_files(raw_messages.ASSET, account)]
+    if not me or not members or not raw:
+        return []
+    names = directory(stores.database, account)
+    answers = stores.lake.query(
+        _ANSWERS.format(most=MOST_REMEMBERED),
+        {"members": members, "raw": raw, "me": pa.table({"person_id": sorted(me)})},
+    )
+    return [
+        ReplyPair(
+            inbound=resolve_names(row["inbound"], names),
+            reply=resolve_names(row["reply"], names),
+            language=None,
+            conversation_id=row["conversation_id"],
+            message_id=row["message_id"],
+            sent_at=row["sent_at"],
+            person=names.get(row["person_id"]) or row["author_name"],
+        )
+        for row in answers.to_pylist()
+    ]
+
+
+def _draft(
+    drafter: OfflineDrafter,
+    due: Sequence[tuple[Transcript, dict[str, Any]]],
+    old: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    drafts = drafter.draft([(transcript, _analysis(row)) for transcript, row in due])
+    rows = []
+    for (_, analysis), draft in zip(due, drafts, strict=True):
+        before = old.get(draft.conversation_id)
+        rows.append(
+            asdict(draft)
+            | {
+                "version": before["version"] + 1 if before else 1,
+                "model": f"{drafter.name} {drafter.version}",
+                "input_digest": analysis["input_digest"],
+            }
+        )
+    return rows
+
+
+def _analysis(row: Mapping[str, Any]) -> Analysis:
+    return Analysis(**{name: row[name] for name in Analysis.__slots__})
+
+
+def _old_drafts(
+    stores: Stores, partition: AccountMonth, manifest: Manifest, day: str
+) -> dict[str, dict[str, Any]]:
+    if day not in manifest.entries:
+        return {}
+    table = stores.lake.read_day(ASSET, partition, manifest.entries[day])
+    return {row["conversation_id"]: row for row in table.to_pylist()}

@@ -1,0 +1,105 @@
+"""`inbox`: the lake's days brought into the database, where people read them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+
+from communicator_pipeline.chain import (
+    analyses,
+    conversations,
+    drafted_replies,
+    raw_messages,
+)
+from communicator_pipeline.chain.scope import MonthReport, Scope
+from communicator_pipeline.messages import resolve_names
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import directory
+from communicator_pipeline.storage.inbox import PublishedDay, publish, published
+from communicator_pipeline.storage.lake import AccountMonth, Manifest
+
+ASSET = "inbox"
+
+_SOURCES = (raw_messages.ASSET, conversations.ASSET, analyses.ASSET, drafted_replies.ASSET)
+
+
+def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:
+    """Bring the month's days into the database, each in one atomic batch.
+
+    A day whose files are those that are there already costs nothing; one that a newer run has
+    brought in meanwhile is left alone.
+    """
+    # The manifests are read before the database: what is published is at least as new as the
+    # generation says, and an older run that comes late is refused by the database.
+    manifests = {asset: stores.lake.manifest(asset, partition) for asset in _SOURCES}
+    generation = sum(manifest.generation for manifest in manifests.values())
+    raw = manifests[raw_messages.ASSET]
+    there = published(stores.database, partition)
+    names = directory(stores.database, partition.account)
+    processed = scope.chosen({*raw.days, *there})
+    changed = []
+    numbers: Counter[str] = Counter()
+    for day in processed:
+        digest = _digest(manifests, day)
+        if there.get(day) == digest:
+            numbers["unchanged days"] += 1
+            continue
+        rows = {asset: _rows(stores, asset, partition, manifests[asset], day) for asset in _SOURCES}
+        result = publish(
+            stores.database,
+            PublishedDay(
+                partition.account,
+                day,
+                generation,
+                digest,
+                _messages(rows[raw_messages.ASSET], rows[conversations.ASSET], names),
+                [_plain(row) for row in rows[analyses.ASSET]],
+                [_plain(row) for row in rows[drafted_replies.ASSET]],
+            ),
+        )
+        if result:
+            changed.append(day)
+            numbers["messages"] += len(rows[conversations.ASSET])
+            numbers["conversations"] += len(rows[analyses.ASSET])
+            numbers["drafts"] += len(rows[drafted_replies.ASSET])
+        else:
+            numbers["days that a newer run had brought in"] += 1
+    return MonthReport(partition, raw, processed, changed, dict(numbers))
+
+
+def _digest(manifests: dict[str, Manifest], day: str) -> str:
+    parts = [m.days[day].digest if day in m.days else "" for m in manifests.values()]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _rows(
+    stores: Stores, asset: str, partition: AccountMonth, manifest: Manifest, day: str
+) -> list[dict[str, Any]]:
+    if day not in manifest.days:
+        return []
+    table: pa.Table = stores.lake.read_day(asset, partition, manifest.days[day])
+    if asset == raw_messages.ASSET:
+        table = table.filter(table["latest"])
+    return table.to_pylist()  # type: ignore[no-any-return]
+
+
+def _messages(
+    raw: list[dict[str, Any]], membership: list[dict[str, Any]], names: dict[str, str]
+) -> list[dict[str, Any]]:
+    linked = {row["message_id"]: row for row in membership}
+    rows = []
+    for message in raw:
+        link = linked.get(message["message_id"])
+        if link is None:  # landed after the grouping ran: its own run brings it in
+            continue
+        row = _plain(message | link)
+        row["text"] = resolve_names(message["text"], names)
+        rows.append(row)
+    return rows
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("mentions", "latest")}

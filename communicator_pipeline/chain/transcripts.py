@@ -1,0 +1,157 @@
+"""Conversations read out of the lake, as of the end of each day on which they were active."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from communicator_pipeline.chain import conversations, raw_messages
+from communicator_pipeline.messages import (
+    LONGEST_TRANSCRIPT,
+    Transcript,
+    Turn,
+    resolve_names,
+)
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import directory, handles, load_account
+from communicator_pipeline.storage.lake import end_of_day
+
+_MEMBERS_OF_DAYS = """
+SELECT conversation_id, strftime(sent_at, '%Y-%m-%d') AS day
+FROM members GROUP BY ALL HAVING bool_or(kind = 'message')
+"""
+
+_DAYS_OF_CONVERSATIONS = """
+SELECT DISTINCT strftime(sent_at, '%Y-%m-%d') AS day FROM members SEMI JOIN active
+USING (conversation_id)
+"""
+
+_TURNS = """
+SELECT m.conversation_id, r.message_id, r.sent_at, r.author_id, r.author_name, r.author_is_bot,
+    r.kind, r.text, r.mentions, r.reply_to, r.edited_at IS NOT NULL AS edited, r.deleted,
+    list_transform(r.attachments, lambda a: a.name) AS attachments,
+    r.channel_id, r.channel_kind
+FROM (FROM members SEMI JOIN active USING (conversation_id)) AS m
+JOIN raw AS r ON r.message_id = m.message_id AND r.latest
+ORDER BY m.conversation_id, r.sent_at, r.message_id
+"""
+
+
+@dataclass
+class _Conversation:
+    channel_id: str
+    channel_kind: str
+    turns: list[Turn]
+    times: list[datetime]
+
+
+class Transcripts:
+    """The conversations that were active on some days of an account.
+
+    Reads the days themselves and, of earlier days, only those on which one of these
+    conversations was active: the cost is that of the days asked for, not of the history.
+    """
+
+    def __init__(self, stores: Stores, account: str, days: Sequence[str]) -> None:
+        self.account = load_account(stores.database, account)
+        self._names = directory(stores.database, account)
+        known_handles = handles(stores.database, account)
+        me = self.account.me
+        spelled = [*(self._names.get(p, "") for p in me), *(known_handles.get(p, "") for p in me)]
+        self._my_names = tuple(sorted({name for name in spelled if name}))
+        self._active: dict[str, list[str]] = defaultdict(list)  # day → conversation ids
+        self._conversations: dict[str, _Conversation] = {}
+        if days:
+            self._read(stores, account, sorted(days))
+
+    def of_day(self, day: str) -> Iterator[Transcript]:
+        """Each conversation that was active on the day, as of the day's end, in order of id."""
+        end = end_of_day(day)
+        for conversation_id in self._active[day]:
+            conversation = self._conversations[conversation_id]
+            until = bisect_left(conversation.times, end)
+            turns = conversation.turns[:until]
+            left_out = max(0, len(turns) - LONGEST_TRANSCRIPT)
+            if left_out:
+                turns = [turns[0], *turns[left_out + 1 :]]
+            channel = self._names.get(conversation.channel_id, conversation.channel_id)
+            yield Transcript(
+                conversation_id,
+                conversation.channel_id,
+                channel,
+                conversation.channel_kind,
+                end,
+                tuple(turns),
+                left_out,
+                self.account.me,
+                self._my_names,
+            )
+
+    def _read(self, stores: Stores, account: str, days: list[str]) -> None:
+        lake, wanted = stores.lake, set(days)
+        files = lake.day_files(conversations.ASSET, account, last=days[-1])
+        of_days = [address for address, day in files if day in wanted]
+        if not of_days:
+            return
+        active = lake.query(_MEMBERS_OF_DAYS, {"members": of_days})
+        for conversation_id, day in zip(
+            active["conversation_id"].to_pylist(), active["day"].to_pylist(), strict=True
+        ):
+            self._active[day].append(conversation_id)
+        for ids in self._active.values():
+            ids.sort()
+        tables = {"members": [address for address, _ in files], "active": active}
+        spread = set(lake.query(_DAYS_OF_CONVERSATIONS, tables)["day"].to_pylist())
+        tables["members"] = [address for address, day in files if day in spread]
+        raw = lake.day_files(raw_messages.ASSET, account, last=days[-1])
+        tables["raw"] = [address for address, day in raw if day in spread]
+        for batch in lake.query(_TURNS, tables).to_batches(max_chunksize=20_000):
+            self._take(batch)
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        me, names = self.account.me, self._names
+        columns = [batch.column(name).to_pylist() for name in batch.schema.names]
+        for (
+            conversation_id,
+            message_id,
+            sent_at,
+            author_id,
+            author_name,
+            is_bot,
+            kind,
+            text,
+            mentions,
+            reply_to,
+            edited,
+            deleted,
+            attachments,
+            channel_id,
+            channel_kind,
+        ) in zip(*columns, strict=True):
+            conversation = self._conversations.get(conversation_id)
+            if conversation is None:
+                conversation = _Conversation(channel_id, channel_kind, [], [])
+                self._conversations[conversation_id] = conversation
+            conversation.times.append(sent_at)
+            conversation.turns.append(
+                Turn(
+                    message_id,
+                    sent_at,
+                    author_id,
+                    names.get(author_id) or author_name or author_id,
+                    author_id in me,
+                    resolve_names(text, names),
+                    is_bot,
+                    kind,
+                    tuple(mentions or ()),
+                    reply_to,
+                    edited,
+                    deleted,
+                    tuple(attachments or ()),
+                )
+            )

@@ -1,0 +1,300 @@
+"""The drafter that needs no account: what the owner answered before, or an acknowledgement.
+
+Belongs here: choosing between the two and writing the text. Does not belong here: the search
+(`memory.py`), the facts (`facts.py`), the sentences of each language (`analysis/lexicon/`).
+
+It never invents: a fact that the new message does not hold becomes a gap, and an
+acknowledgement promises no more than to look into it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from communicator_pipeline.analysis import Analysis
+from communicator_pipeline.analysis.lexicon import LEXICONS, Lexicon, phrases
+from communicator_pipeline.analysis.phrases import Phrase, PhraseTable
+from communicator_pipeline.analysis.reading import first_name
+from communicator_pipeline.analysis.suspicion import addresses_an_assistant
+from communicator_pipeline.analysis.tokens import HAN, tokens
+from communicator_pipeline.drafting.draft import Draft
+from communicator_pipeline.drafting.facts import (
+    GAP,
+    PRIVATE,
+    Fact,
+    facts_of,
+    gap,
+    names_in,
+    replaced,
+    without_overlaps,
+)
+from communicator_pipeline.drafting.memory import Match, ReplyMemory
+from communicator_pipeline.messages import Transcript, Turn
+
+LIKE_ENOUGH = 0.5
+"""Cosine from which an old answer is reused."""
+
+MOST_GAPS = 3
+"""An answer with more gaps than this says less than an acknowledgement."""
+
+ACKNOWLEDGEMENT_CONFIDENCE = 0.4
+
+
+class OfflineDrafter:
+    """Drafts replies with the owner's earlier answers and fixed sentences."""
+
+    name = "offline"
+    version = "1"
+
+    def __init__(self, memory: ReplyMemory, signature: str | None = None) -> None:
+        self._memory = memory
+        self._signature = signature
+
+    def draft(self, items: Sequence[tuple[Transcript, Analysis]]) -> list[Draft]:
+        """One draft per conversation, in order."""
+        return [self.draft_one(transcript, analysis) for transcript, analysis in items]
+
+    def draft_one(self, transcript: Transcript, analysis: Analysis) -> Draft:
+        refused = _why_none(transcript, analysis)
+        if refused:
+            return _no_reply(analysis, refused)
+        asked = _asked(transcript, analysis)
+        if asked is None:
+            return _no_reply(analysis, "there is no message to answer")
+        return self._from_memory(transcript, analysis, asked) or self._acknowledgement(
+            analysis, asked
+        )
+
+    def _from_memory(
+        self, transcript: Transcript, analysis: Analysis, asked: Turn
+    ) -> Draft | None:
+        matches = self._memory.nearest(
+            asked.text,
+            analysis.language,
+            3,
+            conversation_id=transcript.conversation_id,
+            asked_at=asked.sent_at,
+            as_of=transcript.as_of,
+        )
+        for match in matches:
+            if match.likeness < LIKE_ENOUGH:
+                return None
+            text = adapted(match, asked, transcript, analysis.language, self._memory.names)
+            if text is None:
+                continue
+            gaps = tuple(dict.fromkeys(GAP.findall(text)))
+            if len(gaps) > MOST_GAPS:
+                continue
+            return Draft(
+                conversation_id=transcript.conversation_id,
+                outcome="needs_fill" if gaps else "ready",
+                text=self._signed(text),
+                language=analysis.language,
+                gaps=gaps,
+                rests_on=(asked.message_id, match.pair.message_id),
+                reason=f"you answered a similar message like this ({match.likeness:.0%} alike)",
+                flags=analysis.flags,
+                confidence=round(match.likeness * (1 - 0.15 * len(gaps)), 3),
+            )
+        return None
+
+    def _acknowledgement(self, analysis: Analysis, asked: Turn) -> Draft:
+        lexicon = LEXICONS.get(analysis.language) or LEXICONS["en"]
+        said = lexicon.acknowledge.get(analysis.category) or lexicon.acknowledge[""]
+        missing = wanted(asked.text, lexicon.language)
+        gaps: tuple[str, ...] = ()
+        if missing:
+            gaps = (gap(missing, lexicon.language),)
+            said = _first_sentence(said) + _space(lexicon) + lexicon.answer[missing].format(gap=gaps[0])
+        text = greeted(said, asked.author_name, lexicon)
+        known = analysis.language in LEXICONS
+        return Draft(
+            conversation_id=analysis.conversation_id,
+            outcome="needs_fill" if gaps else "ready",
+            text=self._signed(text),
+            language=lexicon.language,
+            gaps=gaps,
+            rests_on=(asked.message_id,),
+            reason="no similar message was answered before: an acknowledgement"
+            + ("" if known else f", in English for want of {analysis.language}"),
+            flags=analysis.flags,
+            confidence=ACKNOWLEDGEMENT_CONFIDENCE if known else ACKNOWLEDGEMENT_CONFIDENCE / 2,
+        )
+
+    def _signed(self, text: str) -> str:
+        if not self._signature or text.rstrip().endswith(self._signature):
+            return text
+        return f"{text.rstrip()}\n{self._signature}"
+
+
+def _why_none(transcript: Transcript, analysis: Analysis) -> str:
+    if "injection" in analysis.flags:
+        return "a message gives instructions to an assistant; they are not followed"
+    if "spam" in analysis.flags:
+        return "looks like spam"
+    if all(t.from_me for t in transcript.people()):
+        return "only you have written"
+    if not analysis.needs_reply:
+        return analysis.needs_reply_reason
+    return ""
+
+
+def _no_reply(analysis: Analysis, reason: str) -> Draft:
+    return Draft(
+        analysis.conversation_id, "no_reply", "", analysis.language, (), (), reason,
+        analysis.flags, 1.0 - analysis.needs_reply_score if not analysis.needs_reply else 0.9,
+    )  # fmt: skip
+
+
+def _asked(transcript: Transcript, analysis: Analysis) -> Turn | None:
+    """The message to answer: the first open ask, else the newest of somebody else."""
+    theirs = [t for t in transcript.people() if not t.from_me and not t.is_bot]
+    for turn in theirs:
+        if turn.sent_at == analysis.waiting_since:
+            return turn
+    return theirs[-1] if theirs else None
+
+
+def adapted(
+    match: Match,
+    asked: Turn,
+    transcript: Transcript,
+    language: str,
+    known_names: frozenset[str],
+) -> str | None:
+    """An old answer for a new message; None when it cannot be reused.
+
+    Facts that the new message does not hold become gaps. What was told to somebody else in a
+    direct message may hold no private fact: names become gaps too, and a secret rules it out.
+    """
+    pair = match.pair
+    if addresses_an_assistant(pair.reply):
+        return None
+    lexicon = LEXICONS.get(language) or LEXICONS["en"]
+    body, greeted_somebody = without_greeting(pair.reply, language, pair.person_name)
+    if not any(c.isalnum() for c in body):
+        body, greeted_somebody = pair.reply, False
+    said = _said_by_others(transcript)
+    to_another = pair.person != asked.author_id
+    facts = facts_of(body, language)
+    if any(f.kind == "secret" for f in facts):
+        return None
+    if to_another:
+        known = {pair.person_name, first_name(pair.person_name)}
+        if pair.channel_kind == "dm":
+            known |= {n for name in known_names for n in (name, first_name(name))}
+            facts = without_overlaps([*facts, *names_in(body, language, _real(known))])
+        else:
+            facts = without_overlaps(
+                [*facts, *(f for f in names_in(body, language, _real(known)) if f.text in known)]
+            )
+
+    def by(fact: Fact) -> str:
+        if holds(said, fact.text):
+            return fact.text
+        if fact.kind == "name" and fact.text in (pair.person_name, first_name(pair.person_name)):
+            return first_name(asked.author_name) or gap("name", language)
+        return gap(fact.kind, language)
+
+    text = replaced(body, facts, by).strip()
+    if to_another and pair.channel_kind == "dm" and _mostly_gaps(text, facts):
+        return None
+    return greeted(text, asked.author_name, lexicon) if greeted_somebody else text
+
+
+def _real(names: set[str]) -> list[str]:
+    return sorted(n for n in names if len(n) > 1)
+
+
+def _mostly_gaps(text: str, facts: Sequence[Fact]) -> bool:
+    private = sum(f.kind in PRIVATE for f in facts)
+    words = len(GAP.sub("", text).split()) + len(re.findall(f"[{HAN}]", text)) / 2
+    return private > 0 and words < 4 * private
+
+
+def _said_by_others(transcript: Transcript) -> str:
+    return "\n".join(t.text for t in transcript.people() if not t.from_me)
+
+
+def holds(text: str, fact: str) -> bool:
+    """Whether the fact stands in the text as a whole, not as a part of a longer one."""
+    start = text.casefold().find(fact.casefold())
+    while start >= 0:
+        before = text[start - 1] if start else " "
+        after = text[start + len(fact)] if start + len(fact) < len(text) else " "
+        inside = before.isalnum() and fact[0].isalnum() or after.isalnum() and fact[-1].isalnum()
+        if not inside or re.match(f"[{HAN}]", fact):
+            return True
+        start = text.casefold().find(fact.casefold(), start + 1)
+    return False
+
+
+@cache
+def _greeting(language: str) -> re.Pattern[str]:
+    lexicon = LEXICONS.get(language) or LEXICONS["en"]
+    words = sorted((p.lstrip("^").rstrip("*") for p in phrases(lexicon.greetings)), key=len)
+    either = "|".join(re.escape(w) + r"\w*" for w in reversed(words))
+    # A greeting, at most three words of a name, and what ends it.
+    return re.compile(
+        rf"\s*(?:{either})(?P<name>(?:[ ,，]+[^\W\d_][\w'’.-]*){{0,3}}?)\s*(?:[,!:.，！：。]+|\n|-|–|$)\s*",
+        re.IGNORECASE,
+    )
+
+
+def without_greeting(text: str, language: str, person_name: str) -> tuple[str, bool]:
+    """The answer without "Hi Tom,", and whether there was such a thing."""
+    match = _greeting(language).match(text)
+    if match:
+        return text[match.end() :], True
+    name = first_name(person_name)
+    if len(name) > 1:
+        match = re.match(rf"\s*@?{re.escape(name)}\s*[,!:，！：]\s*", text, re.IGNORECASE)
+        if match:
+            return text[match.end() :], True
+        if re.match(f"[{HAN}]", name) and text.startswith(name):
+            opened = re.match(rf"{re.escape(name)}[，,]?(?:你好|您好)?[，,！!。]\s*", text)
+            if opened:
+                return text[opened.end() :], True
+    return text, False
+
+
+def greeted(text: str, author_name: str, lexicon: Lexicon) -> str:
+    """The text after a greeting by first name; without one when the name is no name."""
+    name = first_name(author_name)
+    if not (len(name) > 1 and all(c.isalpha() or c in "'’-." for c in name)):
+        return text[:1].upper() + text[1:]
+    if name.islower() or name.isupper() and len(name) > 3 and name.isascii():
+        name = name.capitalize()
+    return lexicon.hello.format(name=name) + _space(lexicon) + text
+
+
+def _space(lexicon: Lexicon) -> str:
+    return "" if lexicon.language == "zh" else " "
+
+
+def _first_sentence(text: str) -> str:
+    """The thanks of an acknowledgement, without the looking into it."""
+    match = re.match(r".*?[.!。！,，](?=\s|$|[一-鿿])", text)
+    first = match.group() if match else text
+    return re.sub(r"[,，]$", "。" if "，" in first else ".", first)
+
+
+@cache
+def _asked_phrases(language: str) -> PhraseTable:
+    lexicon = LEXICONS[language]
+    return PhraseTable(
+        Phrase(kind, text, language)
+        for kind, listing in lexicon.asked.items()
+        for text in phrases(listing)
+    )
+
+
+def wanted(text: str, language: str) -> str:
+    """What fact a message asks for: "when", "how_much", "where", "who", "free" or ""."""
+    found = _asked_phrases(language).find(tokens(text))
+    if not found:
+        return ""
+    kinds = [h.phrase.role for h in found]
+    return "free" if "free" in kinds else kinds[0]

@@ -1,0 +1,76 @@
+"""A small ensemble of oblivious decision trees as plain arrays.
+
+Belongs here: evaluating the ensemble, and its file. Does not belong here: what the features mean
+(`features.py`) or how the trees were learnt (`train.py`).
+
+An oblivious tree asks the same question everywhere on a level, so that a tree of depth d is d
+comparisons of whole columns and one look-up among 2^d leaves: numpy does that at the speed of
+memory, with no compiled extension and no pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(slots=True, frozen=True)
+class ObliviousTrees:
+    """T trees of depth D over named features."""
+
+    names: tuple[str, ...]
+    feature: npt.NDArray[np.int16]  # (T, D): index into names
+    threshold: npt.NDArray[np.float32]  # (T, D): a value above it sets the level's bit
+    leaf: npt.NDArray[np.float32]  # (T, 2**D): the lowest bit is the first level's
+
+    def score(self, columns: npt.NDArray[np.float32]) -> Scores:
+        """Sum of the leaves each pair falls into; `columns` is (len(names), pairs)."""
+        total = np.zeros(columns.shape[1], np.float32)
+        where = np.empty(columns.shape[1], np.uint8)
+        for feature, threshold, leaf in zip(
+            self.feature.tolist(), self.threshold, self.leaf, strict=True
+        ):
+            where[:] = 0
+            for level, (index, limit) in enumerate(zip(feature, threshold, strict=True)):
+                above = (columns[index] > limit).view(np.uint8)
+                where |= np.left_shift(above, level, out=above)
+            total += leaf.take(where)
+        return total
+
+    def first(self, count: int) -> ObliviousTrees:
+        """The same ensemble as it was after so many trees."""
+        return ObliviousTrees(
+            self.names, self.feature[:count], self.threshold[:count], self.leaf[:count]
+        )
+
+
+def save(path: Path, ensembles: Mapping[str, ObliviousTrees]) -> None:
+    """Writes named ensembles into one npz file."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for title, trees in ensembles.items():
+        arrays[f"{title}.names"] = np.array(trees.names)
+        arrays[f"{title}.feature"] = trees.feature
+        arrays[f"{title}.threshold"] = trees.threshold
+        arrays[f"{title}.leaf"] = trees.leaf
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def load(path: Path) -> dict[str, ObliviousTrees]:
+    """Ensembles by name, as `save` wrote them."""
+    with np.load(path, allow_pickle=False) as file:
+        titles = [key.removesuffix(".names") for key in file.files if key.endswith(".names")]
+        return {
+            title: ObliviousTrees(
+                tuple(str(name) for name in file[f"{title}.names"]),
+                file[f"{title}.feature"],
+                file[f"{title}.threshold"],
+                file[f"{title}.leaf"],
+            )
+            for title in titles
+        }

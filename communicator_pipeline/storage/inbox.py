@@ -1,0 +1,313 @@
+"""The inbox in the database: bringing days in, and what a user reads of them.
+
+Belongs here: the tables messages, analyses, conversations and drafts. Does not belong here:
+where the rows come from (`chain/`), how they look (`cli.py`, the gateway).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import apsw
+import orjson
+
+from communicator_pipeline.storage.accounts import NotFound
+from communicator_pipeline.storage.database import (
+    Database,
+    Row,
+    Statement,
+    carry_rows,
+    utc_text,
+)
+from communicator_pipeline.storage.lake import AccountMonth
+
+_STALE = "a newer run has published this day"
+
+
+@dataclass(frozen=True)
+class PublishedDay:
+    """A day's rows, as the lake has them; times as datetimes, lists as lists."""
+
+    account: str
+    day: str
+    generation: int  # of the manifests that were read: never published over a larger one
+    digest: str
+    messages: Sequence[dict[str, Any]]
+    analyses: Sequence[dict[str, Any]]
+    drafts: Sequence[dict[str, Any]]
+
+
+_MESSAGE_COLUMNS = (
+    "message_id channel_id sent_at author_id author_name author_is_bot kind text thread_id "
+    "reply_to attachments reactions edited_at deleted version conversation_id parent_message_id "
+    "link_reason link_score link_why search_text"
+).split()
+
+_ANALYSIS_COLUMNS = (
+    "conversation_id as_of channel_id started_at last_message_at last_author message_count people "
+    "language category category_reason priority priority_reasons needs_reply needs_reply_score "
+    "needs_reply_reason waiting_since summary summary_message_ids sentiment confidence flags model"
+).split()
+
+_DRAFT_COLUMNS = (
+    "conversation_id version outcome text language gaps rests_on reason flags confidence model"
+).split()
+
+
+def published(database: Database, partition: AccountMonth) -> dict[str, str]:
+    """day → digest, for the days of a month that are in the database."""
+    rows = database.execute(
+        "SELECT day, digest FROM published_days WHERE account = ? AND substr(day, 1, 7) = ?",
+        (partition.account, partition.month),
+    )
+    return {row["day"]: row["digest"] for row in rows}
+
+
+def publish(database: Database, day: PublishedDay) -> bool:
+    """Replace a day's rows in one batch; False if a newer run has done so already.
+
+    Conversations whose newest day this was, or is now, are looked at again, so that the order
+    in which days are brought in does not matter.
+    """
+    where = (day.account, day.day)
+    statements: list[Statement] = [
+        (
+            "INSERT INTO published_days (account, day, generation, digest) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (account, day) DO UPDATE SET generation = excluded.generation, "
+            "digest = excluded.digest",
+            (*where, day.generation, day.digest),
+        ),
+        *_touched(day),
+        *_upsert_messages(day),
+        *_insert("analyses", _ANALYSIS_COLUMNS, day, day.analyses),
+        *_insert("drafts", _DRAFT_COLUMNS, day, day.drafts),
+        (
+            "INSERT OR REPLACE INTO conversations "
+            "(account, conversation_id, day, needs_reply, priority, last_message_at) "
+            "SELECT account, conversation_id, day, needs_reply, priority, last_message_at "
+            "FROM (SELECT a.*, row_number() OVER (PARTITION BY conversation_id ORDER BY day DESC) "
+            "AS place FROM analyses AS a WHERE account = ?1 AND conversation_id IN "
+            "(SELECT conversation_id FROM touched_conversations WHERE account = ?1)) "
+            "WHERE place = 1",
+            (day.account,),
+        ),
+        ("DELETE FROM touched_conversations WHERE account = ?", (day.account,)),
+    ]
+    try:
+        database.batch(statements)
+    except apsw.ConstraintError as error:
+        if _STALE in str(error):
+            return False
+        raise
+    return True
+
+
+def _touched(day: PublishedDay) -> list[Statement]:
+    """Note the conversations that the day had or has, and take its old rows away."""
+    where = (day.account, day.day)
+    keys = sorted({row["conversation_id"] for row in day.analyses})
+    return [
+        (
+            "INSERT OR IGNORE INTO touched_conversations (account, conversation_id) "
+            "SELECT account, conversation_id FROM analyses WHERE account = ? AND day = ?",
+            where,
+        ),
+        *carry_rows(
+            "INSERT OR IGNORE INTO touched_conversations (account, conversation_id) "
+            "SELECT ?2, value ->> 'id' FROM json_each(?1)",
+            ({"id": key} for key in keys),
+            day.account,
+        ),
+        (
+            "DELETE FROM conversations WHERE account = ?1 AND conversation_id IN "
+            "(SELECT conversation_id FROM touched_conversations WHERE account = ?1)",
+            (day.account,),
+        ),
+        ("DELETE FROM analyses WHERE account = ? AND day = ?", where),
+        ("DELETE FROM drafts WHERE account = ? AND day = ?", where),
+    ]
+
+
+def _upsert_messages(day: PublishedDay) -> Iterable[Statement]:
+    columns = ", ".join(_MESSAGE_COLUMNS)
+    values = ", ".join(f"value ->> '{name}'" for name in _MESSAGE_COLUMNS)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in _MESSAGE_COLUMNS[1:])
+    rows = [
+        _stored(row, _MESSAGE_COLUMNS[:-1]) | {"search_text": words_of(row["text"])}
+        for row in day.messages
+    ]
+    # A day's messages are never fewer than before: a deletion is a tombstone.
+    return carry_rows(
+        f"INSERT INTO messages (account, day, {columns}) SELECT ?2, ?3, {values} "
+        f"FROM json_each(?1) WHERE true ON CONFLICT (account, message_id) DO UPDATE SET {updates}",
+        rows,
+        day.account,
+        day.day,
+    )
+
+
+def _insert(
+    table: str, columns: Sequence[str], day: PublishedDay, rows: Sequence[dict[str, Any]]
+) -> Iterable[Statement]:
+    values = ", ".join(f"value ->> '{name}'" for name in columns)
+    return carry_rows(
+        f"INSERT INTO {table} (account, day, {', '.join(columns)}) "
+        f"SELECT ?2, ?3, {values} FROM json_each(?1)",
+        (_stored(row, columns) for row in rows),
+        day.account,
+        day.day,
+    )
+
+
+def _stored(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    stored: dict[str, Any] = {}
+    for name in columns:
+        value = row[name]
+        if isinstance(value, datetime):
+            value = utc_text(value)
+        elif isinstance(value, list):
+            value = orjson.dumps(value).decode()
+        stored[name] = value
+    return stored
+
+
+def words_of(text: str) -> str | None:
+    """The text with every Chinese, Japanese or Korean sign a word of its own; None if it has none.
+
+    Those scripts put no spaces between words, and neither of FTS5's tokenizers finds a word of
+    two signs in them: a search for two signs becomes a phrase of two words instead.
+    """
+    if text.isascii() or not any(_is_ideograph(sign) for sign in text):
+        return None
+    return "".join(f" {sign} " if _is_ideograph(sign) else sign for sign in text)
+
+
+def _is_ideograph(sign: str) -> bool:
+    if sign < "\u1100":
+        return False
+    return unicodedata.name(sign, "").startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "HANGUL"))
+
+
+_LISTED = """
+SELECT c.account, c.conversation_id, a.day, a.as_of, a.channel_id, h.name AS channel, h.kind AS
+    channel_kind, a.started_at, a.last_message_at, a.last_author, a.message_count, a.people,
+    a.language, a.category, a.category_reason, a.priority, a.priority_reasons, a.needs_reply,
+    a.needs_reply_score, a.needs_reply_reason, a.waiting_since, a.summary, a.summary_message_ids,
+    a.sentiment, a.confidence, a.flags, a.model, d.outcome AS draft_outcome, d.text AS draft,
+    d.gaps AS draft_gaps, d.reason AS draft_reason, d.rests_on AS draft_rests_on,
+    d.version AS draft_version
+FROM conversations AS c
+JOIN account_members AS m ON m.account = c.account AND m.user_id = ?1
+JOIN analyses AS a ON a.account = c.account AND a.conversation_id = c.conversation_id
+    AND a.day = c.day
+LEFT JOIN channels AS h ON h.account = c.account AND h.channel_id = a.channel_id
+LEFT JOIN drafts AS d ON d.account = c.account AND d.conversation_id = c.conversation_id
+    AND d.day = c.day
+"""
+
+_LISTS = frozenset(
+    "people priority_reasons summary_message_ids flags draft_gaps draft_rests_on attachments "
+    "reactions".split()
+)
+
+
+class Inbox:
+    """What one user may read: the conversations of the accounts they are a member of."""
+
+    def __init__(self, database: Database, user_id: str) -> None:
+        self.database = database
+        self.user_id = user_id
+
+    def conversations(
+        self,
+        account: str | None = None,
+        category: str | None = None,
+        needs_reply: bool | None = None,
+        limit: int = 50,
+    ) -> list[Row]:
+        """Conversations, those that need a reply first, then by priority, newest first."""
+        rows = self.database.execute(
+            _LISTED + "WHERE (?2 IS NULL OR c.account = ?2) AND (?3 IS NULL OR a.category = ?3) "
+            "AND (?4 IS NULL OR c.needs_reply = ?4) ORDER BY c.needs_reply DESC, c.priority DESC, "
+            "c.last_message_at DESC, c.conversation_id LIMIT ?5",
+            (self.user_id, account, category, needs_reply, limit),
+        )
+        return [_read(row) for row in rows]
+
+    def conversation(self, conversation_id: str, account: str | None = None) -> Row:
+        """One conversation with its newest analysis and draft; raises `NotFound`."""
+        rows = self.database.execute(
+            _LISTED + "WHERE c.conversation_id = ?2 AND (?3 IS NULL OR c.account = ?3)",
+            (self.user_id, conversation_id, account),
+        )
+        if not rows:
+            raise NotFound(
+                f"there is no conversation {conversation_id!r}: "
+                "`communicator inbox` shows their ids"
+            )
+        return _read(rows[0])
+
+    def messages(self, account: str, conversation_id: str) -> list[Row]:
+        """The messages of a conversation in order of time, each with the reason of its link."""
+        rows = self.database.execute(
+            "SELECT g.message_id, g.sent_at, g.author_id, coalesce(p.name, "
+            "nullif(g.author_name, ''), g.author_id) AS author, g.kind, g.text, g.edited_at, "
+            "g.deleted, g.version, g.attachments, g.reactions, g.parent_message_id, g.link_reason, "
+            "g.link_score, g.link_why, g.day FROM messages AS g "
+            "JOIN account_members AS m ON m.account = g.account AND m.user_id = ?1 "
+            "LEFT JOIN people AS p ON p.account = g.account AND p.person_id = g.author_id "
+            "WHERE g.account = ?2 AND g.conversation_id = ?3 ORDER BY g.sent_at, g.message_id",
+            (self.user_id, account, conversation_id),
+        )
+        return [_read(row) for row in rows]
+
+    def channel_messages(self, account: str, channel_id: str, first: str, last: str) -> list[Row]:
+        """A channel's messages between two moments (UTC, as `utc_text` spells them)."""
+        return self.database.execute(
+            "SELECT g.message_id, g.sent_at, coalesce(p.name, nullif(g.author_name, ''), "
+            "g.author_id) AS author, g.text, g.kind, g.conversation_id, g.link_reason, g.link_why "
+            "FROM messages AS g "
+            "JOIN account_members AS m ON m.account = g.account AND m.user_id = ?1 "
+            "LEFT JOIN people AS p ON p.account = g.account AND p.person_id = g.author_id "
+            "WHERE g.account = ?2 AND g.channel_id = ?3 AND g.sent_at BETWEEN ?4 AND ?5 "
+            "ORDER BY g.sent_at, g.message_id",
+            (self.user_id, account, channel_id, first, last),
+        )
+
+    def search(self, words: str, account: str | None = None, limit: int = 20) -> list[Row]:
+        """Messages that contain all the words, best match first; the words stand in any order,
+        the last one may be a beginning. Raises `ValueError` if there is no word to look for."""
+        query = _fts_query(words)
+        if not query:
+            raise ValueError("there is no word to search for: give letters or digits")
+        return self.database.execute(
+            "SELECT g.account, g.message_id, g.conversation_id, g.sent_at, coalesce(p.name, "
+            "nullif(g.author_name, ''), g.author_id) AS author, h.name AS channel, g.text "
+            "FROM messages_fts JOIN messages AS g ON g.id = messages_fts.rowid "
+            "JOIN account_members AS m ON m.account = g.account AND m.user_id = ?1 "
+            "LEFT JOIN people AS p ON p.account = g.account AND p.person_id = g.author_id "
+            "LEFT JOIN channels AS h ON h.account = g.account AND h.channel_id = g.channel_id "
+            "WHERE messages_fts MATCH ?2 AND NOT g.deleted AND (?3 IS NULL OR g.account = ?3) "
+            "ORDER BY rank, g.sent_at DESC LIMIT ?4",
+            (self.user_id, query, account, limit),
+        )
+
+
+def _fts_query(words: str) -> str:
+    phrases = []
+    for word in words.replace('"', " ").split():
+        cut = words_of(word)
+        if any(sign.isalnum() for sign in word):
+            phrases.append(f'"{(cut or word).strip()}"')
+    return " AND ".join(phrases) + "*" if phrases else ""
+
+
+def _read(row: Row) -> Row:
+    return {
+        name: orjson.loads(value) if name in _LISTS and value is not None else value
+        for name, value in row.items()
+    }
