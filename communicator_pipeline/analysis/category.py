@@ -108,6 +108,6 @@ class Sorter:
                 found.append(("social", 0.45, "a short remark"))
         spam = self._place.get("spam")
         if spam is not None and any(r.has_link for r in theirs) and len(theirs) == len(readings):
-            if any(h.phrase.role == CATEGORY and h.phrase.value == spam for r in theirs for h in r.hits):
+            if any(h.role == CATEGORY and h.phrase.value == spam for r in theirs for h in r.hits):
                 found.append(("spam", 0.9, "advertises a link"))
         return found

@@ -25,6 +25,7 @@ _CLOCK = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)")
 _HOUR = re.compile(r"(\d{1,2})(am|pm|h|uhr|ч)(\d\d)?")
 _ISO = re.compile(r"(20\d\d)[-./](\d{1,2})[-./](\d{1,2})")
 _DAY_MONTH = re.compile(r"(\d{1,2})[./](\d{1,2})\.?(?:[./](20\d\d|\d\d))?")
+_LIMITS = frozenset({"due", "due_after"})
 _DATED = frozenset({"weekday", "day", "month", "end_of_week", "end_of_day"})
 
 
@@ -38,14 +39,16 @@ class Deadline:
 
 
 def has_date_words(reading: Reading) -> bool:
-    return any(h.phrase.role in _DATED for h in reading.hits)
+    return not _DATED.isdisjoint(reading.roles)
 
 
 def deadline_of(reading: Reading, language: str) -> Deadline | None:
     """The first deadline a message names, else the first day or time it names, else None."""
+    if _LIMITS.isdisjoint(reading.roles) and _DATED.isdisjoint(reading.roles):
+        return None
     hits = [h for h in reading.hits if applies(h, language)]
-    dated = [h for h in hits if h.phrase.role in _DATED]
-    limits = [h for h in hits if h.phrase.role in ("due", "due_after")]
+    dated = [h for h in hits if h.role in _DATED]
+    limits = [h for h in hits if h.role in ("due", "due_after")]
     if not dated and not limits:
         return None
     for limit in limits:
@@ -114,9 +117,9 @@ def _day(
             return day, [position]
     order = {"day": 0, "weekday": 0, "month": 0, "end_of_day": 1, "end_of_week": 1}
     # The longest reading wins at one place: "day after tomorrow" over "tomorrow".
-    for hit in sorted(inside, key=lambda h: (order[h.phrase.role], h.start, h.start - h.end)):
+    for hit in sorted(inside, key=lambda h: (order[h.role], h.start, h.start - h.end)):
         positions = list(range(hit.start, hit.end))
-        role, value = hit.phrase.role, hit.phrase.value
+        role, value = hit.role, hit.phrase.value
         if role == "day":
             return sent + timedelta(days=value), positions
         if role == "weekday":

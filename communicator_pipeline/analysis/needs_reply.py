@@ -68,13 +68,13 @@ def ask_of(reading: Reading, language: str) -> Ask:
     The scores are set by hand; the shipped model, trained on English e-mail, finds the requests
     without any request word. A question mark outweighs it: in chat, questions want answers.
     """
-    denied = [h for h in reading.hits if h.phrase.role == "not_an_ask" and applies(h, language)]
+    denied = [h for h in reading.hits if h.role == "not_an_ask" and applies(h, language)]
     asks: list[Hit] = []
     openers: list[Hit] = []
     solved = greeting = upset = False
     trouble = 0.0
     for hit in reading.hits:
-        role = hit.phrase.role
+        role = hit.role
         if not applies(hit, language):
             continue
         if role == "solved":
@@ -198,13 +198,13 @@ def _closed_by(
             others_spoke = True
         elif asks[later].score >= THRESHOLD:
             continue
-        if any(h.phrase.role == "solved" and applies(h, language) for h in reading.hits):
+        if any(h.role == "solved" and applies(h, language) for h in reading.hits):
             if asks[later].score < THRESHOLD:
                 return "it was settled"
         elif (
             others_spoke
             and reading.turn.author_id == author
-            and any(h.phrase.role in ("thanks", "fine") for h in reading.hits)
+            and any(h.role in ("thanks", "fine") for h in reading.hits)
         ):
             return "they said thanks"
     return ""

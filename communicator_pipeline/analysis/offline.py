@@ -16,7 +16,7 @@ from communicator_pipeline.analysis.priority import priority_of
 from communicator_pipeline.analysis.reading import Reader, Reading
 from communicator_pipeline.analysis.sentiment import tone_of
 from communicator_pipeline.analysis.summary import summarise
-from communicator_pipeline.analysis.suspicion import addresses_an_assistant, flags
+from communicator_pipeline.analysis.suspicion import flags, is_injection
 from communicator_pipeline.analysis.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from communicator_pipeline.messages import Transcript
 
@@ -65,7 +65,7 @@ class OfflineAnalyser:
             if turn.kind == "message" and not turn.deleted
         ]
         language, sure = self._language(readings)
-        injected = [r for r in readings if addresses_an_assistant(r.turn.text, r)]
+        injected = [r for r in readings if is_injection(r)]
         trusted = [r for r in readings if r not in injected] if injected else readings
         need = decide(transcript, trusted, language)
         choice = self._sorter.sort(trusted or readings, need.needed)

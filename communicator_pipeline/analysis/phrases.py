@@ -21,29 +21,41 @@ class Phrase:
     value: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hit:
-    """A phrase found in a message, at token positions `start` (included) to `end` (not)."""
+    """A phrase found in a message, at token positions `start` (included) to `end` (not).
 
+    Not frozen: a frozen dataclass takes four times as long to make, and there are many.
+    """
+
+    role: str
     phrase: Phrase
     start: int
     end: int
 
 
 _Word = tuple[str, bool]  # folded word, whether any ending may follow
-_Candidate = tuple[tuple[_Word, ...], bool, Phrase]  # the words after the first, initial, phrase
+
+
+@dataclass(slots=True)
+class _Openings:
+    """What a first word can open: itself alone, or longer phrases by their second word."""
+
+    alone: list[tuple[Phrase, bool]]  # phrase, whether only at the start of a clause
+    longer: dict[str, list[tuple[tuple[_Word, ...], bool, Phrase]]]  # by a whole second word
+    stems: list[tuple[tuple[_Word, ...], bool, Phrase]]  # the second word may have any ending
 
 
 class PhraseTable:
-    """Many phrases, looked up by their first word."""
+    """Many phrases, looked up by their first word and then by their second."""
 
     def __init__(self, phrases: Iterable[Phrase]) -> None:
-        self._exact: dict[str, list[_Candidate]] = {}
-        self._stems: dict[str, list[_Candidate]] = {}
+        self._exact: dict[str, list[tuple[list[_Word], bool, Phrase]]] = {}
+        self._stems: dict[str, list[tuple[list[_Word], bool, Phrase]]] = {}
         for phrase in phrases:
             self._add(phrase)
         self._stem_lengths = sorted({len(s) for s in self._stems})
-        self._memo: dict[str, tuple[_Candidate, ...]] = {}
+        self._memo: dict[str, _Openings | None] = {}
 
     def _add(self, phrase: Phrase) -> None:
         initial = phrase.text.startswith("^")
@@ -55,37 +67,59 @@ class PhraseTable:
         if words:
             (first, stem), *rest = words
             index = self._stems if stem else self._exact
-            index.setdefault(first, []).append((tuple(rest), initial, phrase))
+            index.setdefault(first, []).append((rest, initial, phrase))
 
-    def _candidates(self, token: str) -> tuple[_Candidate, ...]:
+    def _openings(self, token: str) -> _Openings | None:
         found = list(self._exact.get(token, ()))
         for length in self._stem_lengths:
             if length > len(token):
                 break
             found += self._stems.get(token[:length], ())
+        openings = _Openings([], {}, []) if found else None
+        for rest, initial, phrase in found:
+            assert openings is not None
+            if not rest:
+                openings.alone.append((phrase, initial))
+            elif rest[0][1]:
+                openings.stems.append((tuple(rest), initial, phrase))
+            else:
+                listed = openings.longer.setdefault(rest[0][0], [])
+                listed.append((tuple(rest), initial, phrase))
         if len(self._memo) >= LARGEST_MEMO:
             self._memo.clear()
-        self._memo[token] = result = tuple(found)
-        return result
+        self._memo[token] = openings
+        return openings
 
     def find(self, tokens: Sequence[str]) -> list[Hit]:
         """Every phrase in the message, in order of position."""
         hits: list[Hit] = []
         memo, length = self._memo, len(tokens)
         for i, token in enumerate(tokens):
-            candidates = memo.get(token)
-            if candidates is None:
-                candidates = self._candidates(token)
-            for rest, initial, phrase in candidates:
-                if initial and i and tokens[i - 1] not in BREAKS:
-                    continue
+            if token in memo:
+                openings = memo[token]
+            else:
+                openings = self._openings(token)
+            if openings is None:
+                continue
+            starts_clause = i == 0 or tokens[i - 1] in BREAKS
+            for phrase, initial in openings.alone:
+                if starts_clause or not initial:
+                    hits.append(Hit(phrase.role, phrase, i, i + 1))
+            if i + 1 == length:
+                continue
+            listed = openings.longer.get(tokens[i + 1])
+            if openings.stems:
+                listed = [*listed, *openings.stems] if listed else openings.stems
+            if not listed:
+                continue
+            for rest, initial, phrase in listed:
                 end = i + 1 + len(rest)
-                if end > length:
+                if end > length or initial and not starts_clause:
                     continue
                 for j, (word, stem) in enumerate(rest, i + 1):
                     other = tokens[j]
                     if other != word and not (stem and other.startswith(word)):
                         break
                 else:
-                    hits.append(Hit(phrase, i, end))
+                    hits.append(Hit(phrase.role, phrase, i, end))
         return hits

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from communicator_pipeline.analysis.lexicon import LEXICONS, Lexicon, phrases
+from communicator_pipeline.analysis.lexicon.warnings import WARNING_WORDS
 from communicator_pipeline.analysis.phrases import Hit, Phrase, PhraseTable
 from communicator_pipeline.analysis.taxonomy import Taxonomy
 from communicator_pipeline.analysis.tokens import HAN, LARGEST_MEMO, LINK, fold, prose, raw_tokens
@@ -31,6 +32,7 @@ def lexicon_phrases() -> list[Phrase]:
     """Every phrase of every lexicon, with the role its listing gives it."""
     found = [Phrase(role, emoji) for role, all_of_them in _EMOJI.items() for emoji in all_of_them]
     found += [Phrase("positive", ":)"), Phrase("positive", ":D"), Phrase("negative", ":(")]
+    found += [Phrase(role, text) for role, said in WARNING_WORDS.items() for text in phrases(said)]
     for lexicon in LEXICONS.values():
         found += _phrases_of(lexicon)
     return found
@@ -82,12 +84,11 @@ class Reading:
     hits: list[Hit]
     questions: int  # question marks after at least one word
     has_link: bool
+    roles: set[str]  # of the hits
+    longest_word: int  # letters
 
     def has(self, role: str) -> bool:
-        return any(h.phrase.role == role for h in self.hits)
-
-    def of(self, role: str) -> list[Hit]:
-        return [h for h in self.hits if h.phrase.role == role]
+        return role in self.roles
 
     def quote(self, hit: Hit) -> str:
         """The words of a hit as the author wrote them."""
@@ -118,8 +119,18 @@ class Reader:
         questions = 0
         if "?" in tokens:
             questions = sum(1 for i, t in enumerate(tokens) if i and t == "?")
+        hits = self._table.find(tokens)
         return Reading(
-            turn, place, clean, raw, tokens, self._table.find(tokens), questions, LINK in tokens
+            turn,
+            place,
+            clean,
+            raw,
+            tokens,
+            hits,
+            questions,
+            LINK in tokens,
+            {h.role for h in hits},
+            max(map(len, raw), default=0),
         )
 
 

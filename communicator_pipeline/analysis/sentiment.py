@@ -11,6 +11,7 @@ from communicator_pipeline.analysis.needs_reply import applies
 from communicator_pipeline.analysis.reading import Reading
 
 HEATED = -0.5
+_TONES = frozenset({"positive", "negative", "angry"})
 _NEGATION_REACH = 2  # tokens before a word that turn it around
 
 
@@ -22,12 +23,12 @@ def tone_of(readings: Sequence[Reading], language: str) -> tuple[float, bool]:
         if reading.turn.from_me:
             continue
         shouting += _shouts(reading)
-        if not reading.hits:
+        if _TONES.isdisjoint(reading.roles):
             continue
-        negated = {h.end for h in reading.hits if h.phrase.role == "negations"}
+        negated = {h.end for h in reading.hits if h.role == "negations"}
         last_end = -1
         for hit in reading.hits:
-            role = hit.phrase.role
+            role = hit.role
             if role not in ("positive", "negative", "angry") or hit.start < last_end:
                 continue
             if not applies(hit, language):
@@ -52,5 +53,7 @@ def tone_of(readings: Sequence[Reading], language: str) -> tuple[float, bool]:
 def _shouts(reading: Reading) -> int:
     if "!!" in reading.turn.text:
         return 1
-    capitals = sum(1 for w in reading.raw if len(w) > 3 and w.isalpha() and w.isupper())
+    if reading.clean.islower():
+        return 0
+    capitals = sum(1 for w in reading.raw if len(w) > 3 and w.isupper() and w.isalpha())
     return int(capitals >= 3 and capitals * 2 >= len(reading.raw))

@@ -10,24 +10,26 @@ conversation keeps its opening ask, what has been settled and what is still open
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from communicator_pipeline.analysis.lexicon import LEXICONS
 from communicator_pipeline.analysis.needs_reply import ReplyNeed
 from communicator_pipeline.analysis.reading import Reading, first_name
-from communicator_pipeline.analysis.suspicion import without_secrets
-from communicator_pipeline.analysis.tokens import sentences
+from communicator_pipeline.analysis.suspicion import may_hold_a_secret, without_secrets
+from communicator_pipeline.analysis.tokens import HAN, sentences
 
 MOST_WORDS = 75
 LONGEST_QUOTE = 24  # words
 HAN_PER_WORD = 1.6
+_HAN = re.compile(f"[{HAN}]")
 SHORT_CONVERSATION = 6  # messages that are all quoted
 
 
 def word_count(text: str) -> int:
     """Words as a reader counts them: Chinese characters at 1.6 a word."""
-    han = sum(1 for c in text if "\u3400" <= c <= "\u9fff")
-    return len(text.split()) + int(han / HAN_PER_WORD)
+    words = len(text.split())
+    return words if text.isascii() else words + int(len(_HAN.findall(text)) / HAN_PER_WORD)
 
 
 def shortened(sentence: str, most: int) -> str:
@@ -53,8 +55,7 @@ def _telling_sentence(reading: Reading, open_ask: bool) -> str:
         asked = [s for s in said if "?" in s or "？" in s]
         if asked:
             return asked[0]
-    longer = [s for s in said if word_count(s) > 3]
-    return (longer or said)[0]
+    return next((s for s in said if word_count(s) > 3), said[0])
 
 
 def _chosen(readings: Sequence[Reading], need: ReplyNeed) -> list[Reading]:
@@ -91,7 +92,9 @@ def summarise(
         if id(reading) in suspicious:
             part, source = fixed["injection"].format(name=name), None
         else:
-            sentence = without_secrets(_telling_sentence(reading, id(reading) in asking))
+            sentence = _telling_sentence(reading, id(reading) in asking)
+            if sentence and may_hold_a_secret(reading):
+                sentence = without_secrets(sentence)
             if sentence:
                 short = first_name(name) if len(name) > 24 else name
                 room = min(LONGEST_QUOTE, left - word_count(short))

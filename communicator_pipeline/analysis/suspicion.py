@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from communicator_pipeline.analysis.reading import Reading
+from communicator_pipeline.analysis.tokens import CODE
 
 HIDDEN = re.compile("[\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ufeff]")
 """Characters that show nothing. Joiners U+200C and U+200D are left out: emoji and Persian."""
@@ -44,28 +45,38 @@ SECRET = re.compile(
 )
 """Strings that look like keys, tokens and passwords; spelled as their issuers do."""
 
-_SECRET_MIGHT = re.compile(
-    r"[A-Za-z0-9_-]{16}|pass|pwd|kennwort|contrase|пароль|密码|secret|token|key", re.IGNORECASE
-)
-_INSTRUCTION_MIGHT = re.compile(
-    r"system|assistant|developer|instru|<!--|!\[|\bai\b|llm|chatbot|language model|prompt|rules|"
-    r"忽略|无视|忘记|忘掉|инструк|указан|інструк|вказів|anweis|regeln|consigne|reglas|guidelines|"
-    r"directions|im_start|\[/?INST",
-    re.IGNORECASE,
-)
+_MARKUP = ("<!--", "![", "<|", "[INST", "[/INST", "<system", "<instructions")
+_LONG_WORD = 12  # letters and digits in a row from which a word may be a key
 
 
-def addresses_an_assistant(text: str, reading: Reading | None = None) -> bool:
+def may_hold_a_secret(reading: Reading) -> bool:
+    """Whether it is worth the slower look: a long word, a word such as "token", code, a link."""
+    return (
+        reading.longest_word >= _LONG_WORD
+        or CODE in reading.tokens
+        or reading.has_link
+        or reading.has("secret_word")
+    )
+
+
+def is_injection(reading: Reading) -> bool:
     """Whether a message speaks to software that reads it rather than to a person."""
-    if reading is not None and any(h.phrase.role == "injection" for h in reading.hits):
-        return True
+    text = reading.turn.text
     if not text.isascii() and len(HIDDEN.findall(text)) >= MANY_HIDDEN:
         return True
-    return bool(_INSTRUCTION_MIGHT.search(text) and _INSTRUCTION.search(text))
+    if "injection" in reading.roles:
+        return True
+    worth_a_look = "assistant_word" in reading.roles or any(mark in text for mark in _MARKUP)
+    return worth_a_look and bool(_INSTRUCTION.search(text))
+
+
+def addresses_an_assistant(text: str) -> bool:
+    """The same of a bare text, by its wording alone."""
+    return len(HIDDEN.findall(text)) >= MANY_HIDDEN or bool(_INSTRUCTION.search(text))
 
 
 def holds_a_secret(text: str) -> bool:
-    return bool(_SECRET_MIGHT.search(text) and SECRET.search(text))
+    return bool(SECRET.search(text))
 
 
 def without_secrets(text: str, gap: str = "[…]") -> str:
@@ -80,7 +91,7 @@ def flags(readings: Sequence[Reading], injected: Sequence[Reading], spam: bool) 
         found.append("injection")
     if spam:
         found.append("spam")
-    if any(holds_a_secret(r.turn.text) for r in readings):
+    if any(may_hold_a_secret(r) and holds_a_secret(r.turn.text) for r in readings):
         found.append("secrets")
     if any(r.has_link and not r.turn.from_me for r in readings):
         found.append("links")

@@ -296,5 +296,5 @@ def wanted(text: str, language: str) -> str:
     found = _asked_phrases(language).find(tokens(text))
     if not found:
         return ""
-    kinds = [h.phrase.role for h in found]
+    kinds = [h.role for h in found]
     return "free" if "free" in kinds else kinds[0]

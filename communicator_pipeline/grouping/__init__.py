@@ -12,7 +12,6 @@ stretch hands over to the next. Does not belong here: reading messages and writi
 - `cues.py`: function words in several languages
 """
 
-from communicator_pipeline.grouping.links import explicit_parents, group
 from communicator_pipeline.grouping.linker import (
     GapLinker,
     KindLinker,
@@ -20,6 +19,7 @@ from communicator_pipeline.grouping.linker import (
     RuleLinker,
     default_linker,
 )
+from communicator_pipeline.grouping.links import explicit_parents, group
 from communicator_pipeline.grouping.reasons import LinkReason
 
 __all__ = [

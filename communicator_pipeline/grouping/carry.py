@@ -17,15 +17,17 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from communicator_pipeline.grouping.flow import (
     HORIZON,
     NOBODY,
     READ_CHARACTERS,
     WINDOW,
+    Column,
     Flow,
     Ints,
+    Table,
+    pc,
     positions_from_end,
 )
 from communicator_pipeline.messages import TIME
@@ -46,16 +48,14 @@ CARRY_SCHEMA: Final = pa.schema(
 )
 
 
-def carried_table(carry: pd.DataFrame | None) -> pa.Table:
+def carried_table(carry: pd.DataFrame | None) -> Table:
     """The carry-over as a table; an empty one at the beginning of a history."""
     if carry is None:
         return CARRY_SCHEMA.empty_table()
     return pa.Table.from_pandas(carry, schema=CARRY_SCHEMA, preserve_index=False)
 
 
-def hand_over(
-    table: pa.Table, in_flow: Ints, flow: Flow, conversation: pa.Array
-) -> pd.DataFrame:
+def hand_over(table: Table, in_flow: Ints, flow: Flow, conversation: Column) -> pd.DataFrame:
     """The part of the flow that a later message may still look back upon.
 
     `table` and `conversation` have a row per message, ordered by (channel_id, sent_at,

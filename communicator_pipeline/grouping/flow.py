@@ -12,12 +12,12 @@ processing at once, and what lets a change in an old day stop rippling.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from communicator_pipeline.grouping import cues
 
@@ -25,6 +25,13 @@ Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
+
+Column = Any
+"""An Arrow array. Its stubs are generic in ways that the library itself does not follow."""
+Table = Any
+"""An Arrow table, for the same reason."""
+
+pc: Any = pyarrow.compute
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
@@ -88,7 +95,7 @@ class Flow:
     link: Flags  # carries a URL
     cue: Bytes  # bit set of first-tokens' cues, see CUE_*
     pace: npt.NDArray[np.float64]  # µs
-    person_ids: pa.Array  # what the person codes stand for
+    person_ids: Column  # what the person codes stand for
 
     def __len__(self) -> int:
         return len(self.time)
@@ -121,31 +128,31 @@ FLOW_SCHEMA: Final = (
 """Columns that `read_flow` reads; `addressed` and `clarity` are null except in carried rows."""
 
 
-def flags(values: pa.Array | pa.ChunkedArray) -> Flags:
+def flags(values: Column) -> Flags:
     """Booleans as a numpy array, null as false."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     return np.asarray(pc.fill_null(whole, False).to_numpy(zero_copy_only=False))
 
 
-def times(table: pa.Table) -> Ints:
+def times(table: Table) -> Ints:
     """`sent_at` as µs since 1970, UTC."""
     return np.asarray(table["sent_at"].cast(pa.int64()).to_numpy())
 
 
-def _rank(ids: pa.Array | pa.ChunkedArray) -> Ints:
+def _rank(ids: Column) -> Ints:
     """Rank of each string among all of them, in order of code points."""
     rank = np.empty(len(ids), np.int64)
     rank[pc.sort_indices(ids).to_numpy()] = np.arange(len(ids))
     return rank
 
 
-def channel_codes(table: pa.Table) -> Ints:
+def channel_codes(table: Table) -> Ints:
     """Channels as integers, in the order of their ids."""
     encoded = table["channel_id"].combine_chunks().dictionary_encode()
     return _rank(encoded.dictionary)[encoded.indices.to_numpy()]
 
 
-def order_of(table: pa.Table) -> tuple[Ints, Ints]:
+def order_of(table: Table) -> tuple[Ints, Ints]:
     """Rank of each row by (sent_at, message_id), and the order by (channel_id, that rank)."""
     place = np.empty(len(table), np.int64)
     place[np.lexsort((_rank(table["message_id"]), times(table)))] = np.arange(len(table))
@@ -196,19 +203,19 @@ def behind(values: npt.NDArray[np.generic], fill: int) -> npt.NDArray[np.generic
     return np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: len(values)]
 
 
-def _text(rows: pa.Table, column: str) -> pa.Array:
+def _text(rows: Table, column: str) -> Column:
     """A column of strings without nulls."""
     return pc.fill_null(rows[column], "").combine_chunks()
 
 
-def _cut(texts: pa.Array) -> pa.Array:
+def _cut(texts: Column) -> Column:
     """Lower-case texts as lists of tokens; an ideograph is a token of its own."""
     if pc.any(pc.match_substring_regex(texts, _IDEOGRAPH)).as_py():
         texts = pc.replace_substring_regex(texts, _IDEOGRAPH, r" \1 ")
     return pc.split_pattern_regex(texts, _WORD_BREAK)
 
 
-def _tokens(texts: pa.Array) -> tuple[pa.Array, Ints]:
+def _tokens(texts: Column) -> tuple[Column, Ints]:
     """All non-empty tokens in order, and where each text's begin: (t,), (n + 1,)."""
     lists = _cut(texts)
     values = lists.flatten()
@@ -229,7 +236,7 @@ def _at(tokens: Codes, offsets: Ints, position: int) -> Codes:
     return found
 
 
-def _cue_bits(tokens: Codes, offsets: Ints, dictionary: pa.Array) -> Bytes:
+def _cue_bits(tokens: Codes, offsets: Ints, dictionary: Column) -> Bytes:
     """Which function cues stand at the front of each text."""
     bits = np.zeros(len(dictionary) + 1, np.uint8)  # the last entry serves token -1
     for bit, words in _CUES:
@@ -241,7 +248,7 @@ def _cue_bits(tokens: Codes, offsets: Ints, dictionary: pa.Array) -> Bytes:
     return found
 
 
-def _mentioned(mentions: pa.Array, person_ids: pa.Array, author: Codes) -> tuple[Codes, Bytes]:
+def _mentioned(mentions: Column, person_ids: Column, author: Codes) -> tuple[Codes, Bytes]:
     """The first two persons a message @mentions, other than its author."""
     n = len(author)
     addressed = np.full((n, 2), NOBODY, np.int32)
@@ -319,9 +326,7 @@ def _named(
     return addressed, clarity
 
 
-def _merge(
-    mentioned: tuple[Codes, Bytes], named: tuple[Codes, Bytes]
-) -> tuple[Codes, Bytes]:
+def _merge(mentioned: tuple[Codes, Bytes], named: tuple[Codes, Bytes]) -> tuple[Codes, Bytes]:
     """Mentions first, then names of other persons, two in all."""
     person = np.concatenate([mentioned[0], named[0]], axis=1)
     clarity = np.concatenate([mentioned[1], named[1]], axis=1)
@@ -334,7 +339,7 @@ def _merge(
     return person.astype(np.int32), clarity
 
 
-def read_flow(rows: pa.Table) -> Flow:
+def read_flow(rows: Table) -> Flow:
     """Arrays for messages (FLOW_SCHEMA) already ordered by (channel_id, sent_at, message_id)."""
     n = len(rows)
     text = pc.utf8_slice_codeunits(_text(rows, "text"), 0, READ_CHARACTERS)
@@ -401,9 +406,7 @@ def read_flow(rows: pa.Table) -> Flow:
         token_bytes=width[token],
         token_offset=offsets,
         length=pc.utf8_length(text).to_numpy().astype(np.int32),
-        question=pc.match_substring_regex(lower, cues.QUESTION_MARK).to_numpy(
-            zero_copy_only=False
-        ),
+        question=pc.match_substring_regex(lower, cues.QUESTION_MARK).to_numpy(zero_copy_only=False),
         link=pc.match_substring(lower, "://").to_numpy(zero_copy_only=False),
         cue=_cue_bits(token, offsets, words.dictionary),
         pace=paces(time, first),
@@ -412,7 +415,7 @@ def read_flow(rows: pa.Table) -> Flow:
 
 
 def _settle(
-    addressed: Codes, clarity: Bytes, settled: pa.Array, levels: pa.Array, person_ids: pa.Array
+    addressed: Codes, clarity: Bytes, settled: Column, levels: Column, person_ids: Column
 ) -> None:
     """Takes over, in place, whom carried messages were found to address in their own day.
 

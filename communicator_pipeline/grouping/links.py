@@ -18,19 +18,21 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from communicator_pipeline.grouping import reasons
-from communicator_pipeline.grouping.carry import CARRY_SCHEMA, carried_table, hand_over
+from communicator_pipeline.grouping.carry import carried_table, hand_over
 from communicator_pipeline.grouping.flow import (
     FEED,
     FLOW_SCHEMA,
     KINDS,
+    Column,
     Flags,
     Flow,
     Ints,
+    Table,
     flags,
     order_of,
+    pc,
     read_flow,
     times,
 )
@@ -108,16 +110,18 @@ MESSAGE_COLUMNS: Final = pa.schema(
 class _Rows:
     """Carried and new messages, ordered by (channel_id, sent_at, message_id)."""
 
-    table: pa.Table  # FLOW_SCHEMA and the columns of explicit links
+    table: Table  # FLOW_SCHEMA and the columns of explicit links
     place: Ints  # rank by (sent_at, message_id) over all channels
     new: Flags  # not carried
 
 
-def _column(values: pd.Series, type_: pa.DataType) -> pa.Array | pa.ChunkedArray:
+def _column(values: pd.Series, type_: pa.DataType) -> Column:
     # A column of nothing but None has no type of its own; times may come finer than µs.
     array = pa.array(values, from_pandas=True)
-    return pa.nulls(len(array), type_) if array.null_count == len(array) else array.cast(
-        type_, safe=False
+    return (
+        pa.nulls(len(array), type_)
+        if array.null_count == len(array)
+        else array.cast(type_, safe=False)
     )
 
 
@@ -158,9 +162,9 @@ class _Explicit:
     given: Flags  # it names a parent
     in_thread: Flags  # that parent is a thread's root
     source: Ints  # row whose conversation is inherited, -1 where the row has a base of its own
-    base: pa.Array  # conversation of a row that inherits from none
+    base: Column  # conversation of a row that inherits from none
     reply: Ints  # row of reply_to, -1 where it is not among the earlier messages at hand
-    reply_known: pa.Array  # conversation of reply_to by `known`, null where unknown
+    reply_known: Column  # conversation of reply_to by `known`, null where unknown
 
 
 def _explicit(rows: _Rows, known: Mapping[str, str]) -> _Explicit:
@@ -178,7 +182,7 @@ def _explicit(rows: _Rows, known: Mapping[str, str]) -> _Explicit:
     return _Explicit(given, in_thread, source, base, reply_row, _conversation_by(known, reply))
 
 
-def _parent_of(rows: _Rows, column: str) -> pa.Array:
+def _parent_of(rows: _Rows, column: str) -> Column:
     """The ids a column names, null where it names none, the message itself or another channel.
 
     Message ids begin with their channel's (see `messages.MESSAGE_SCHEMA`); where they do not,
@@ -202,14 +206,14 @@ def _parent_of(rows: _Rows, column: str) -> pa.Array:
     return pc.if_else(pa.array(fine), named, None).combine_chunks()
 
 
-def _earlier(rows: _Rows, named: pa.Array) -> Ints:
+def _earlier(rows: _Rows, named: Column) -> Ints:
     """Row of each named message if it is at hand and came before, else -1."""
     found = pc.index_in(named, value_set=rows.table["message_id"].combine_chunks())
     row = pc.fill_null(found, -1).to_numpy().astype(np.int64)
     return np.where((row >= 0) & (rows.place[row] < rows.place), row, -1)
 
 
-def _conversation_by(known: Mapping[str, str], ids: pa.Array) -> pa.Array:
+def _conversation_by(known: Mapping[str, str], ids: Column) -> Column:
     if ids.null_count == len(ids) or not known:
         return pa.nulls(len(ids), pa.string())
     return pa.array([None if i is None else known.get(i) for i in ids.to_pylist()], pa.string())
@@ -229,7 +233,7 @@ def _membership(
     rows: _Rows,
     explicit: _Explicit,
     source: Ints,
-    conversation: pa.Array,
+    conversation: Column,
     free: Ints,
     links: Links,
 ) -> pd.DataFrame:
@@ -260,12 +264,14 @@ def _membership(
             "parent_message_id": parent.take(picked).to_pandas(),
             "link_reason": reason.take(picked).to_pandas(),
             "link_score": score[out],
-            "link_why": pa.array(_whys(rows, explicit, source, code, system)).take(picked).to_pandas(),
+            "link_why": pa.array(_whys(rows, explicit, source, code, system))
+            .take(picked)
+            .to_pandas(),
         }
     )
 
 
-def _reply_in_conversation(rows: _Rows, explicit: _Explicit, conversation: pa.Array) -> Flags:
+def _reply_in_conversation(rows: _Rows, explicit: _Explicit, conversation: Column) -> Flags:
     """Where reply_to is of the conversation that the row was put into.
 
     Asked of conversations, not of threads, because that is also known of older days.

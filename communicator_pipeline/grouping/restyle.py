@@ -18,11 +18,38 @@ from typing import Final
 
 import numpy as np
 
-NAMES: Final = (
-    "Maya Lopez|Ben Carter|Priya Nair|Tom Becker|Lena Fischer|Omar|Chloé Martin|jonas|Ana Ruiz|"
-    "Wei Chen|Sofia|Ivan Petrov|Olena Koval|nadia_k|Max|Ingrid Dahl|Kofi|Emma Brown|raj|Lucia"
-    " Rossi|Pavel|Yuki Tanaka|Hugo|Zoe Adams|Mateo|Fatima|Erik|Dana Scott|Leo|Nina Vogel"
-).split("|")
+NAMES: Final = [
+    "Maya Lopez",
+    "Ben Carter",
+    "Priya Nair",
+    "Tom Becker",
+    "Lena Fischer",
+    "Omar",
+    "Chloé Martin",
+    "jonas",
+    "Ana Ruiz",
+    "Wei Chen",
+    "Sofia",
+    "Ivan Petrov",
+    "Olena Koval",
+    "nadia_k",
+    "Max",
+    "Ingrid Dahl",
+    "Kofi",
+    "Emma Brown",
+    "raj",
+    "Lucia Rossi",
+    "Pavel",
+    "Yuki Tanaka",
+    "Hugo",
+    "Zoe Adams",
+    "Mateo",
+    "Fatima",
+    "Erik",
+    "Dana Scott",
+    "Leo",
+    "Nina Vogel",
+]
 
 START: Final = 1_100_000_000  # s; any date does, no feature knows it
 

@@ -57,9 +57,7 @@ def _cells(
     return Counter((gold[key], predicted[key]) for key in gold)
 
 
-def _variation(
-    gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]
-) -> float:
+def _variation(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]) -> float:
     n = len(gold)
     if n < 2:
         return 100.0
@@ -72,9 +70,7 @@ def _variation(
     return 100 * (1 - distance / log2(n))
 
 
-def _one_to_one(
-    gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]
-) -> float:
+def _one_to_one(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]) -> float:
     import numpy as np
     from scipy.optimize import linear_sum_assignment
     from scipy.sparse import coo_matrix
@@ -104,9 +100,7 @@ def _one_to_one(
     return 100 * matched / len(gold) if gold else 100.0
 
 
-def _exact(
-    gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]
-) -> float:
+def _exact(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]) -> float:
     def several(of: Mapping[Hashable, Hashable]) -> set[frozenset[Hashable]]:
         sets: dict[Hashable, set[Hashable]] = defaultdict(set)
         for key in gold:

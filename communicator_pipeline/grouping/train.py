@@ -53,8 +53,7 @@ RESTYLED_WEIGHT: Final = 0.5
 def read_labelled(path: Path) -> dict[str, list[Line]]:
     """Labelled lines by stream, in order."""
     streams: dict[str, list[Line]] = defaultdict(list)
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         for row in map(json.loads, file):
             at = datetime.fromisoformat(row["ts"]).replace(tzinfo=UTC)
             streams[row["stream"]].append(
@@ -183,9 +182,7 @@ def score(lines: list[Line], linker: Linker | None = None, kind: str = "channel"
     found = dict(zip(ids, membership["conversation_id"], strict=True))
     parent = membership["parent_message_id"].fillna(membership["message_id"]).tolist()
     labelled = {message_id(x.stream, x.index): x for x in lines if x.talk is not None}
-    gold_links = {
-        (id_, message_id(x.stream, p)) for id_, x in labelled.items() for p in x.parents
-    }
+    gold_links = {(id_, message_id(x.stream, p)) for id_, x in labelled.items() for p in x.parents}
     return agreement(
         {id_: (x.stream, x.talk) for id_, x in labelled.items()},
         found,
@@ -204,7 +201,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--dev", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--trees", type=int, default=Settings.trees)
+    parser.add_argument("--trees", type=int, default=Settings().trees)
     options = parser.parse_args()
     began = time.monotonic()
     dev = read_labelled(options.dev)

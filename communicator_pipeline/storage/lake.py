@@ -191,7 +191,7 @@ class Lake:
                     connection.register(name, source)
                 else:
                     connection.from_parquet(list(source)).create_view(name)  # type: ignore[arg-type]
-            return connection.execute(sql).to_arrow_table()
+            return connection.sql(sql).to_arrow_table()
 
     def collect_garbage(self, asset: str, partition: AccountMonth, now: datetime) -> int:
         """Delete the partition's files that no manifest has named for an hour; returns how many."""

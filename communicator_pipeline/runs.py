@@ -1,0 +1,246 @@
+"""Running the chain from the command line, in this process, recorded in Dagster.
+
+Belongs here: opening Dagster's instance, and runs that are not launched by its daemon. Does not
+belong here: what a run does (`assets/`), which days want one (`storage/work.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterInstance
+from dagster._core.instance.ref import InstanceRef
+
+from communicator_pipeline.jobs import digest, refresh, run_config
+from communicator_pipeline.partitions import stretches
+from communicator_pipeline.storage import Stores, home
+from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.landing import landed_months
+from communicator_pipeline.storage.work import WorkQueue
+from communicator_pipeline.wanted_runs import RANGE_END, RANGE_START, WantedRun, wanted_runs
+
+REPOSITORY_TAGS = {".dagster/repository": "__repository__@communicator_pipeline"}
+"""Without it the web UI's job filter does not find a run that was made here."""
+
+MOST_ROUNDS = 40
+"""Ripples converge: each round of touched days comes from the one before. A month's days in a
+row is the longest that a change can travel before the grouping window closes."""
+
+
+class RunFailed(RuntimeError):
+    """A run did not succeed; the message says what failed."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    run_id: str
+    account: str
+    first: str  # month or day
+    last: str
+    materialisations: int  # assets × partitions
+    failed_checks: tuple[str, ...]
+
+
+Say = Callable[[FinishedRun], None]
+
+
+@contextmanager
+def open_instance() -> Iterator[DagsterInstance]:
+    """Dagster's instance: `$DAGSTER_HOME`'s, else the one whose storage is in Communicator's
+    home. Opened once before anything else uses it: several processes that create a fresh SQLite
+    home together break it for good."""
+    if os.environ.get("DAGSTER_HOME"):
+        with DagsterInstance.get() as instance:
+            yield instance
+        return
+    folder = home() / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    clone = Path(__file__).resolve().parents[1]
+    has_config = (clone / "dagster.yaml").is_file()
+    reference = InstanceRef.from_dir(
+        str(folder),
+        config_dir=str(clone if has_config else folder),
+        overrides=_storage_in(folder),
+    )
+    with DagsterInstance.from_ref(reference) as instance:
+        yield instance
+
+
+def materialise_touched(
+    stores: Stores, instance: DagsterInstance, job: dg.JobDefinition, say: Say, preview: bool = False
+) -> list[FinishedRun]:
+    """Run what is touched until nothing is, ripples included; raises `RunFailed`."""
+    register_accounts(stores, instance)
+    work = WorkQueue(stores.database)
+    work.recover_landings(stores.lake.objects)
+    finished: list[FinishedRun] = []
+    for _ in range(MOST_ROUNDS):
+        runs = wanted_runs(work.dirty())
+        if not runs:
+            return finished
+        for run in runs:
+            finished.append(run_range(instance, job, run, preview))
+            say(finished[-1])
+    raise RunFailed(
+        f"after {MOST_ROUNDS} rounds there are still touched days: `communicator status` shows them"
+    )
+
+
+def materialise_range(
+    stores: Stores,
+    instance: DagsterInstance,
+    job: dg.JobDefinition,
+    accounts: Iterable[str],
+    first_day: str,
+    last_day: str,
+    say: Say,
+) -> list[FinishedRun]:
+    """Run every day with data from `first_day` to `last_day` again, one run per account and
+    stretch of months, then whatever that has touched."""
+    register_accounts(stores, instance)
+    finished: list[FinishedRun] = []
+    for account in accounts:
+        months = [
+            month
+            for month in landed_months(stores.lake, account)
+            if first_day[:7] <= month <= last_day[:7]
+        ]
+        for first, last in stretches(months):
+            run = WantedRun(account, first, last, ())
+            days = _days_between(first_day, last_day, (first, last))
+            finished.append(run_range(instance, job, run, days=days))
+            say(finished[-1])
+    finished += materialise_touched(stores, instance, job, say)
+    return finished
+
+
+def run_range(
+    instance: DagsterInstance,
+    job: dg.JobDefinition,
+    run: WantedRun,
+    preview: bool = False,
+    days: Iterable[str] | None = None,
+) -> FinishedRun:
+    """One run of the chain over an account's stretch of months, in this process."""
+    chosen = [day.day for day in run.days] if days is None else days
+    return _execute(
+        instance,
+        job,
+        run.account,
+        run.first_month,
+        run.last_month,
+        run_config(chosen, preview),
+    )
+
+
+def digest_days(
+    stores: Stores,
+    instance: DagsterInstance,
+    job: dg.JobDefinition,
+    account: str,
+    first: str,
+    last: str,
+    preview: bool = False,
+) -> FinishedRun:
+    """The digests of an account's days from `first` to `last`, in one run."""
+    register_accounts(stores, instance)
+    config = dg.RunConfig(ops={"daily_digest": {"config": {"preview_text": preview}}})
+    return _execute(instance, job, account, first, last, config)
+
+
+def register_accounts(stores: Stores, instance: DagsterInstance) -> None:
+    """Make every account a partition."""
+    known = set(instance.get_dynamic_partitions("accounts"))
+    new = [key for key in account_keys(stores.database) if key not in known]
+    if new:
+        instance.add_dynamic_partitions("accounts", new)
+
+
+def chain_job(definitions: dg.Definitions) -> dg.JobDefinition:
+    return definitions.resolve_job_def(refresh.name)
+
+
+def digest_job(definitions: dg.Definitions) -> dg.JobDefinition:
+    return definitions.resolve_job_def(digest.name)
+
+
+def _execute(
+    instance: DagsterInstance,
+    job: dg.JobDefinition,
+    account: str,
+    first: str,
+    last: str,
+    config: dg.RunConfig,
+) -> FinishedRun:
+    result = job.execute_in_process(
+        instance=instance,
+        # Whoever ran the command reads its summary; the event log has every step.
+        run_config=dg.RunConfig(
+            ops=config.ops, loggers={"console": {"config": {"log_level": "CRITICAL"}}}
+        ),
+        raise_on_error=False,
+        tags={
+            RANGE_START: f"{account}|{first}",
+            RANGE_END: f"{account}|{last}",
+            "communicator/account": account,
+            **REPOSITORY_TAGS,
+        },
+    )
+    checks = tuple(
+        f"{check.asset_key.to_user_string()}: {check.check_name}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    )
+    if not result.success:
+        raise RunFailed(_why(result, account, checks))
+    materialised = [e for e in result.all_events if e.is_step_materialization]
+    return FinishedRun(result.run_id, account, first, last, len(materialised), checks)
+
+
+def _why(result: dg.ExecuteInProcessResult, account: str, checks: tuple[str, ...]) -> str:
+    if checks:
+        return f"run {result.run_id} of {account}: a check failed ({'; '.join(checks)})"
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause if error and error.cause else error
+            message = cause.message.strip() if cause else "no reason given"
+            return f"run {result.run_id} of {account} failed in {event.step_key}: {message}"
+    return f"run {result.run_id} of {account} failed"
+
+
+def _days_between(first_day: str, last_day: str, months: tuple[str, str]) -> list[str]:
+    """The days to name in the run's config; none when the range covers whole months."""
+    if first_day <= f"{months[0]}-01" and last_day >= f"{months[1]}-31":
+        return []
+    first = max(date.fromisoformat(first_day), date.fromisoformat(f"{months[0]}-01"))
+    last = min(last_day, f"{months[1]}-31")
+    days = []
+    while first.isoformat() <= last:
+        days.append(first.isoformat())
+        first += timedelta(days=1)
+    return days
+
+
+def _storage_in(folder: Path) -> dict[str, object]:
+    """dagster.yaml's storage with absolute paths, so that any working directory will do."""
+    bases = {
+        "local_artifact_storage": ("dagster._core.storage.root", "LocalArtifactStorage", ""),
+        "run_storage": ("dagster._core.storage.runs", "SqliteRunStorage", "history"),
+        "event_log_storage": (
+            "dagster._core.storage.event_log",
+            "ConsolidatedSqliteEventLogStorage",
+            "history",
+        ),
+        "schedule_storage": ("dagster._core.storage.schedules", "SqliteScheduleStorage", "schedules"),
+    }
+    return {
+        name: {"module": module, "class": cls, "config": {"base_dir": str(folder / part)}}
+        for name, (module, cls, part) in bases.items()
+    }
