@@ -7,7 +7,8 @@ belong here: what a run does (`assets/`), which days want one (`storage/work.py`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -45,6 +46,7 @@ class FinishedRun:
     last: str
     materialisations: int  # assets × partitions
     failed_checks: tuple[str, ...]
+    seconds: float
 
 
 Say = Callable[[FinishedRun], None]
@@ -73,15 +75,22 @@ def open_instance() -> Iterator[DagsterInstance]:
 
 
 def materialise_touched(
-    stores: Stores, instance: DagsterInstance, job: dg.JobDefinition, say: Say, preview: bool = False
+    stores: Stores,
+    instance: DagsterInstance,
+    job: dg.JobDefinition,
+    say: Say,
+    preview: bool = False,
+    accounts: Iterable[str] = (),
 ) -> list[FinishedRun]:
-    """Run what is touched until nothing is, ripples included; raises `RunFailed`."""
+    """Run what is touched until nothing is, ripples included; of these accounts only, if any
+    are named. Raises `RunFailed`."""
+    only = set(accounts)
     register_accounts(stores, instance)
     work = WorkQueue(stores.database)
     work.recover_landings(stores.lake.objects)
     finished: list[FinishedRun] = []
     for _ in range(MOST_ROUNDS):
-        runs = wanted_runs(work.dirty())
+        runs = wanted_runs(day for day in work.dirty() if not only or day.account in only)
         if not runs:
             return finished
         for run in runs:
@@ -96,10 +105,11 @@ def materialise_range(
     stores: Stores,
     instance: DagsterInstance,
     job: dg.JobDefinition,
-    accounts: Iterable[str],
+    accounts: Sequence[str],
     first_day: str,
     last_day: str,
     say: Say,
+    preview: bool = False,
 ) -> list[FinishedRun]:
     """Run every day with data from `first_day` to `last_day` again, one run per account and
     stretch of months, then whatever that has touched."""
@@ -114,9 +124,9 @@ def materialise_range(
         for first, last in stretches(months):
             run = WantedRun(account, first, last, ())
             days = _days_between(first_day, last_day, (first, last))
-            finished.append(run_range(instance, job, run, days=days))
+            finished.append(run_range(instance, job, run, preview, days))
             say(finished[-1])
-    finished += materialise_touched(stores, instance, job, say)
+    finished += materialise_touched(stores, instance, job, say, preview, accounts)
     return finished
 
 
@@ -178,6 +188,7 @@ def _execute(
     last: str,
     config: dg.RunConfig,
 ) -> FinishedRun:
+    began = time.monotonic()
     result = job.execute_in_process(
         instance=instance,
         # Whoever ran the command reads its summary; the event log has every step.
@@ -200,7 +211,8 @@ def _execute(
     if not result.success:
         raise RunFailed(_why(result, account, checks))
     materialised = [e for e in result.all_events if e.is_step_materialization]
-    return FinishedRun(result.run_id, account, first, last, len(materialised), checks)
+    seconds = time.monotonic() - began
+    return FinishedRun(result.run_id, account, first, last, len(materialised), checks, seconds)
 
 
 def _why(result: dg.ExecuteInProcessResult, account: str, checks: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ MODEL = Path(__file__).with_name("needs_reply_model.npz")
 def ngrams(tokens: Sequence[str]) -> list[str]:
     """The distinct 1- to 3-grams of a message with its edges."""
     edged = ["^", *tokens, "$"]
-    pairs = [f"{a} {b}" for a, b in zip(edged, edged[1:], strict=False)]
+    pairs = [f"{a} {b}" for a, b in pairwise(edged)]
     triples = [f"{p} {c}" for p, c in zip(pairs, edged[2:], strict=False)]
     return list(dict.fromkeys([*tokens, *pairs, *triples]))
 

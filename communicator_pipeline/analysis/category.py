@@ -62,7 +62,9 @@ class Sorter:
                 if phrase.role != CATEGORY or phrase.text in seen:
                     continue
                 seen.add(phrase.text)
-                points = weight * _cue_points(reading, hit.start, hit.end) * self._factor[phrase.value]
+                points = (
+                    weight * _cue_points(reading, hit.start, hit.end) * self._factor[phrase.value]
+                )
                 scores[phrase.value] += points
                 if points > best_cue.get(phrase.value, (0.0, ""))[0]:
                     best_cue[phrase.value] = (points, f"says “{reading.quote(hit)}”")
@@ -80,9 +82,7 @@ class Sorter:
         confidence = min(0.98, 0.35 + 0.5 * (top - rest) / (top + 0.5) + 0.05 * min(top, 4))
         return Choice(self._names[place], best_cue[place][1], confidence, tuple(scores))
 
-    def _shape(
-        self, readings: Sequence[Reading], asks_me: bool
-    ) -> list[tuple[str, float, str]]:
+    def _shape(self, readings: Sequence[Reading], asks_me: bool) -> list[tuple[str, float, str]]:
         """What the form of the messages says: category, points, reason."""
         theirs = [r for r in readings if not r.turn.from_me]
         if not theirs:
@@ -106,8 +106,13 @@ class Sorter:
                 found.append(("fyi", 0.5, "tells and asks nothing"))
             else:
                 found.append(("social", 0.45, "a short remark"))
-        spam = self._place.get("spam")
-        if spam is not None and any(r.has_link for r in theirs) and len(theirs) == len(readings):
-            if any(h.role == CATEGORY and h.phrase.value == spam for r in theirs for h in r.hits):
-                found.append(("spam", 0.9, "advertises a link"))
+        if len(theirs) == len(readings) and self._advertises(theirs):
+            found.append(("spam", 0.9, "advertises a link"))
         return found
+
+    def _advertises(self, readings: Sequence[Reading]) -> bool:
+        """Whether there is a link and a cue of the spam category, if the taxonomy has one."""
+        spam = self._place.get("spam")
+        return any(r.has_link for r in readings) and any(
+            h.role == CATEGORY and h.phrase.value == spam for r in readings for h in r.hits
+        )

@@ -157,7 +157,7 @@ def _numeric_day(token: str, sent: datetime) -> datetime | None:
     if found := _ISO.fullmatch(token):
         return _date(int(found[1]), int(found[2]), int(found[3]), sent)
     found = _DAY_MONTH.fullmatch(token)
-    if not found or _CLOCK.fullmatch(token) and "." in token and not found[3]:
+    if not found or (_CLOCK.fullmatch(token) and "." in token and not found[3]):
         return None
     year = int(found[3]) if found[3] else sent.year
     return _date(year + 2000 if year < 100 else year, int(found[2]), int(found[1]), sent)

@@ -162,8 +162,10 @@ class LanguageModel:
             for first, last, names in _SCRIPTS:
                 if first <= ord(letter) <= last:
                     for name in names:
-                        votes[self._column[name]] = 2 * MOST_VOTES if first != 0x3400 else (
-                            HAN_VOTES if name == "zh" else 0.7 * HAN_VOTES
+                        votes[self._column[name]] = (
+                            2 * MOST_VOTES
+                            if first != 0x3400
+                            else (HAN_VOTES if name == "zh" else 0.7 * HAN_VOTES)
                         )
         return votes
 

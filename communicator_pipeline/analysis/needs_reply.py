@@ -62,7 +62,7 @@ def applies(hit: Hit, language: str) -> bool:
     return said_in in ("", language, "en") or language not in LEXICONS
 
 
-def ask_of(reading: Reading, language: str) -> Ask:
+def ask_of(reading: Reading, language: str, with_model: bool = True) -> Ask:
     """How surely one message asks its reader for something.
 
     The scores are set by hand; the shipped model, trained on English e-mail, finds the requests
@@ -103,7 +103,7 @@ def ask_of(reading: Reading, language: str) -> Ask:
     if denied:
         return Ask(0.05, "")
     score = 0.05
-    if language == "en" and len(reading.tokens) > 3:
+    if with_model and language == "en" and len(reading.tokens) > 3:
         score = max(score, 0.95 * ask_model().probability(reading.tokens) - 0.25)
     if greeting and len(reading.tokens) <= 4:
         return Ask(0.55, "a greeting")
@@ -142,7 +142,7 @@ def speaks_to(reading: Reading, before: Turn | None, transcript: Transcript) -> 
     if transcript.channel_kind == "feed":
         return ""
     people = {t.author_id for t in transcript.turns if not t.is_bot and not t.from_me}
-    if transcript.channel_kind == "group" or len(people) < SMALL_GROUP and _i_spoke(transcript):
+    if transcript.channel_kind == "group" or (len(people) < SMALL_GROUP and _i_spoke(transcript)):
         return "in a small group" if len(people) < SMALL_GROUP else _EVERYBODY
     return _EVERYBODY
 
@@ -183,9 +183,7 @@ def _answers(mine: Turn, asked: Turn, transcript: Transcript) -> bool:
     return not mine.mentions or asked.author_id in mine.mentions
 
 
-def _closed_by(
-    asked: int, readings: Sequence[Reading], asks: Sequence[Ask], language: str
-) -> str:
+def _closed_by(asked: int, readings: Sequence[Reading], asks: Sequence[Ask], language: str) -> str:
     """Why a later message closes the ask at this position, "" when none does.
 
     "Thanks!" right after one's own request is said in advance: it closes nothing.
@@ -212,8 +210,10 @@ def _closed_by(
 
 def decide(transcript: Transcript, readings: Sequence[Reading], language: str) -> ReplyNeed:
     """Whether the owner owes an answer. `readings` are those of `transcript.people()`."""
-    asks = [
-        Ask(0.0, "") if r.turn.from_me or r.turn.is_bot else ask_of(r, language) for r in readings
+    mine = max((i for i, r in enumerate(readings) if r.turn.from_me), default=-1)
+    asks = [  # the model only reads what may still be open: it is the slowest step
+        Ask(0.0, "") if r.turn.from_me or r.turn.is_bot else ask_of(r, language, i > mine)
+        for i, r in enumerate(readings)
     ]
     best: tuple[float, str, Ask] = (0.0, "", Ask(0.0, ""))
     open_asks: list[Reading] = []
@@ -232,7 +232,9 @@ def decide(transcript: Transcript, readings: Sequence[Reading], language: str) -
             if _others_spoke_after(i, readings):
                 why_not = "somebody else has answered"
                 continue
-        if any(r.turn.from_me and _answers(r.turn, reading.turn, transcript) for r in readings[i + 1 :]):
+        if any(
+            r.turn.from_me and _answers(r.turn, reading.turn, transcript) for r in readings[i + 1 :]
+        ):
             why_not = "you have answered"
             continue
         closed = _closed_by(i, readings, asks, language)

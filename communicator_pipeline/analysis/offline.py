@@ -20,7 +20,7 @@ from communicator_pipeline.analysis.suspicion import flags, is_injection
 from communicator_pipeline.analysis.taxonomy import DEFAULT_TAXONOMY, Taxonomy
 from communicator_pipeline.messages import Transcript
 
-ENOUGH_WORDS = 80
+ENOUGH_WORDS = 48
 """Tokens read to identify the language, newest messages first."""
 
 SPAM_AT_LEAST = 2.0

@@ -95,10 +95,7 @@ class PhraseTable:
         hits: list[Hit] = []
         memo, length = self._memo, len(tokens)
         for i, token in enumerate(tokens):
-            if token in memo:
-                openings = memo[token]
-            else:
-                openings = self._openings(token)
+            openings = memo[token] if token in memo else self._openings(token)
             if openings is None:
                 continue
             starts_clause = i == 0 or tokens[i - 1] in BREAKS
@@ -114,7 +111,7 @@ class PhraseTable:
                 continue
             for rest, initial, phrase in listed:
                 end = i + 1 + len(rest)
-                if end > length or initial and not starts_clause:
+                if end > length or (initial and not starts_clause):
                     continue
                 for j, (word, stem) in enumerate(rest, i + 1):
                     other = tokens[j]

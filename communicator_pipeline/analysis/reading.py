@@ -25,7 +25,11 @@ _LISTINGS = (
     "angry", "negations", "injection",
 )  # fmt: skip
 
-_EMOJI = {"positive": "😀😃😄😁😊🙂👍🎉🥳😍❤🙏👏💪🔥", "angry": "😡🤬👎", "negative": "😢😭😞🙁😟😤"}
+_EMOJI = {
+    "positive": "😀😃😄😁😊🙂👍🎉🥳😍❤🙏👏💪🔥",
+    "angry": "😡🤬👎",
+    "negative": "😢😭😞🙁😟😤",
+}
 
 
 def lexicon_phrases() -> list[Phrase]:

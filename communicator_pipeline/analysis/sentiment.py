@@ -47,7 +47,9 @@ def tone_of(readings: Sequence[Reading], language: str) -> tuple[float, bool]:
     if not good and not bad:
         return 0.0, False
     tone = round((good - bad) / (good + bad + 1.0), 3)
-    return tone, tone < 0 and (angry > 0 and tone <= HEATED or angry > 1 or shouting > 0 and bad >= 2)
+    return tone, tone < 0 and (
+        (angry > 0 and tone <= HEATED) or angry > 1 or (shouting > 0 and bad >= 2)
+    )
 
 
 def _shouts(reading: Reading) -> int:

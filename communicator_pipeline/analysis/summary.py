@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import ceil
 
 from communicator_pipeline.analysis.lexicon import LEXICONS
 from communicator_pipeline.analysis.needs_reply import ReplyNeed
@@ -29,7 +30,7 @@ SHORT_CONVERSATION = 6  # messages that are all quoted
 def word_count(text: str) -> int:
     """Words as a reader counts them: Chinese characters at 1.6 a word."""
     words = len(text.split())
-    return words if text.isascii() else words + int(len(_HAN.findall(text)) / HAN_PER_WORD)
+    return words if text.isascii() else words + ceil(len(_HAN.findall(text)) / HAN_PER_WORD)
 
 
 def shortened(sentence: str, most: int) -> str:

@@ -12,25 +12,43 @@ from collections.abc import Sequence
 from communicator_pipeline.analysis.reading import Reading
 from communicator_pipeline.analysis.tokens import CODE
 
-HIDDEN = re.compile("[\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ufeff]")
-"""Characters that show nothing. Joiners U+200C and U+200D are left out: emoji and Persian."""
+HIDDEN = re.compile("[\u200b\u2060-\u2064\u202d\u202e\U000e0000-\U000e01ef\ufeff]")
+"""Characters that show nothing; joiners (emoji, Persian) and isolates (Arabic) are not among."""
 
-MANY_HIDDEN = 3
+_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")  # England, Scotland and Wales are tags
+
+MANY_HIDDEN = 4
 """One zero-width space comes with copying from a web page; several hide something."""
 
 _INSTRUCTION = re.compile(
-    r"^\s*(?:#+\s*)?(?:\[?(?:system|assistant|developer)\]?\s*(?:note|message|prompt|override)?\s*:"
-    r"|<\|?/?(?:system|im_start|im_end|assistant|instructions?)\|?>|\[/?INST\])"
-    r"|<!--.{0,400}(?:assistant|instruction|\bAI\b|prompt)"
+    r"^\s*[#*\[(]*\s*(?:system|assistant|developer)\s+(?:note|message|prompt|override|instruction)s?\b"
+    r"[^\n]{0,3}[:\])]"
+    r"|^\s*[#*\[(]*(?:system|assistant|developer)[\])*]*\s*:.{0,200}?"
+    r"\b(?:you|your|assistant|ignore|approve|must|reply|respond|mark|forward)\b"
+    r"|<\|?/?(?:system|im_start|im_end|assistant|instructions?)\|?>|\[/?INST\]"
+    r"|<!--.{0,400}?(?:assistant|instruction|\bAI\b|prompt)"
     r"|!\[[^\]]*\]\(\s*https?://[^)\s]+\?[^)\s]*\)"
-    r"|\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:previous|prior|above|earlier|all|your)\b"
-    r".{0,30}\b(?:instructions?|prompts?|rules|guidelines|directions)\b"
-    r"|\b(?:ai|llm|chatbot|language model)\b.{0,40}\b(?:must|should|shall|please|now)\b.{0,40}"
-    r"\b(?:approve|reply|send|forward|reveal|output|ignore|mark|delete|include)\b"
-    r"|(?:忽略|无视|忘记|忘掉).{0,12}(?:指令|提示|规则|要求)"
-    r"|(?:игнорируй|проигнорируй|забудь|ігноруй|проігноруй)\w*.{0,30}(?:инструкц|указан|інструкц|вказів)"
-    r"|(?:ignorier|vergiss|vergesst|missacht)\w*.{0,40}(?:anweisung|instruktion|regeln)"
-    r"|(?:ignor|olvid|oubli)\w*.{0,40}(?:instruccion|instruction|consigne|reglas)",
+    r"|\b(?:ignore|disregard|forget|override|bypass)\s+(?:[\w']+\s+){0,3}?"
+    r"(?:previous|prior|above|earlier|all|your|any)\s+(?:[\w']+\s+){0,3}?"
+    r"(?:instructions?|prompts?|rules|guidelines|directions|programming)\b"
+    r"|\b(?:note|message|instructions?|attention|memo)\s*(?:to|for|,|:)\s*(?:the|any|all|every)?\s*"
+    r"(?:ai|a\.i\.|llm|chatbot|assistant|language model)s?\b"
+    r"|\b(?:ai|llm|language model|assistant)s?\b[^.\n]{0,40}\b(?:reading|processing|summari[sz]ing)"
+    r"\s+(?:this|these)\b"
+    r"|\bassistants?\b[,:]?\s+(?:please\s+|must\s+|should\s+)?(?:auto-?)?(?:approve|send)\s+this\b"
+    r"|(?:忽略|无视|忘记|忘掉|不要理会).{0,8}(?:之前|以上|所有|先前|前面|你的|上述).{0,8}"
+    r"(?:指令|提示|规则|指示|要求)"
+    r"|(?:игнорируй|проигнорируй|забудь)(?:те)?\b.{0,25}(?:предыдущ|все|свои|прежн|прошл)\w*"
+    r".{0,20}(?:инструкц|указан|правил)"
+    r"|(?:ігноруй|проігноруй|забудь)(?:те)?\b.{0,25}(?:попередн|усі|всі|свої|минул)\w*"
+    r".{0,20}(?:інструкц|вказів|правил)"
+    r"|\b(?:ignoriere?|ignoriert|vergiss|vergesst|missachte)\b.{0,25}"
+    r"(?:vorherig|bisherig|alle|deine|eure|obige|frühere)\w*.{0,20}(?:anweisung|instruktion|regel)"
+    r"|\b(?:ignor[ae]n?|olvid[ae]n?)\b.{0,25}(?:tod[ao]s|tus|sus|previas|anteriores).{0,25}"
+    r"(?:instruccion|reglas)"
+    r"|\b(?:ignor[ae]n?|olvid[ae]n?)\b.{0,20}instrucciones (?:previas|anteriores)"
+    r"|\b(?:ignorez?|oubliez?)\b.{0,20}(?:toutes|tes|vos).{0,20}(?:instruction|consigne|règle)"
+    r"|\b(?:ignorez?|oubliez?)\b.{0,15}(?:instructions|consignes) (?:précédentes|ci-dessus)",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
 )
 
@@ -62,17 +80,19 @@ def may_hold_a_secret(reading: Reading) -> bool:
 def is_injection(reading: Reading) -> bool:
     """Whether a message speaks to software that reads it rather than to a person."""
     text = reading.turn.text
-    if not text.isascii() and len(HIDDEN.findall(text)) >= MANY_HIDDEN:
-        return True
     if "injection" in reading.roles:
         return True
+    if not text.isascii() and HIDDEN.search(text):
+        return addresses_an_assistant(text)
     worth_a_look = "assistant_word" in reading.roles or any(mark in text for mark in _MARKUP)
     return worth_a_look and bool(_INSTRUCTION.search(text))
 
 
 def addresses_an_assistant(text: str) -> bool:
-    """The same of a bare text, by its wording alone."""
-    return len(HIDDEN.findall(text)) >= MANY_HIDDEN or bool(_INSTRUCTION.search(text))
+    """The same of a bare text, by its wording and its hidden characters alone."""
+    shown = HIDDEN.sub("", _FLAG.sub("", text))
+    hidden = len(_FLAG.sub("", text)) - len(shown)
+    return hidden >= MANY_HIDDEN or bool(_INSTRUCTION.search(shown))
 
 
 def holds_a_secret(text: str) -> bool:

@@ -16,6 +16,7 @@ from communicator_pipeline.partitions import account_month
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.database import now_text
 from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.preview import refuse_preview
 
 Materialise = Callable[[Stores, AccountMonth, Scope], MonthReport]
 
@@ -38,6 +39,8 @@ def each_month(
     context: dg.AssetExecutionContext, config: RunScope, stores: Stores, materialise: Materialise
 ) -> dg.MaterializeResult[Any]:
     """Materialise the run's partitions in order, and give each its own metadata."""
+    if config.preview_text:
+        refuse_preview(stores.database)
     scope = scope_of(context, config)
     stage = context.asset_key.to_user_string()
     for partition in scope.partitions:
@@ -45,9 +48,11 @@ def each_month(
         report = materialise(stores, partition, scope)
         seconds = time.monotonic() - began
         _note_timing(stores, stage, report, seconds)
-        context.add_asset_metadata(
-            described(report, seconds), partition_key=_key(context, partition)
-        )
+        metadata = dict(described(report, seconds))
+        if config.preview_text and report.preview:
+            records = [dg.TableRecord(row) for row in report.preview]
+            metadata["preview"] = dg.MetadataValue.table(records)
+        context.add_asset_metadata(metadata, partition_key=partition.key)
     return dg.MaterializeResult()
 
 
@@ -87,10 +92,6 @@ def column_schema(schema: pa.Schema) -> dict[str, dg.TableSchema]:
     """An Arrow schema as the definition's metadata."""
     columns = [dg.TableColumn(field.name, str(field.type)) for field in schema]
     return {"dagster/column_schema": dg.TableSchema(columns)}
-
-
-def _key(context: dg.AssetExecutionContext, partition: AccountMonth) -> str:
-    return next(key for key in context.partition_keys if key == partition.key)
 
 
 def _note_timing(stores: Stores, stage: str, report: MonthReport, seconds: float) -> None:

@@ -65,6 +65,9 @@ ANALYSIS_SCHEMA = pa.schema(
 
 STAGE = "analyses"
 
+PREVIEWED = 3
+"""Conversations per day whose summaries a preview shows."""
+
 
 def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:
     """Analyse the conversations that were active on the month's days. One whose input is the
@@ -80,6 +83,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     failed: list[DeadLetter] = []
     worked: list[DeadLetter] = []
     continued: set[str] = set()
+    preview: list[dict[str, str]] = []
 
     def analyse_days(manifest: Manifest) -> NewDays:
         members = stores.lake.manifest(conversations.ASSET, partition)
@@ -90,6 +94,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         failed.clear()
         worked.clear()
         continued.clear()
+        preview.clear()
         transcripts = Transcripts(stores, partition.account, processed)
         tables: dict[str, pa.Table] = {}
         for day in processed:
@@ -109,13 +114,18 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
                 counts["language"][row["language"]] += 1
                 counts["priority"][f"{row['priority'] // 20 * 20:02d}+"] += 1
             tables[day] = pa.Table.from_pylist(rows, schema=ANALYSIS_SCHEMA)
+            first = sorted(rows, key=lambda row: -row["priority"])[:PREVIEWED]
+            preview.extend(
+                {"day": day, "conversation": row["conversation_id"], "summary": row["summary"]}
+                for row in first
+            )
         _tell_later_days(stores, partition, scope, processed, continued)
         return tables
 
     manifest, changed = stores.lake.update(ASSET, partition, analyse_days)
     _settle(stores, partition.account, failed, worked)
     numbers["failed"] = len(failed)
-    return MonthReport(partition, manifest, processed, changed, dict(numbers), counts)
+    return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)
 
 
 def _analyse_day(

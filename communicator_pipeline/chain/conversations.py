@@ -72,7 +72,7 @@ def grouped_again(stores: Stores, partition: AccountMonth, day: str) -> pa.Table
     if day not in raw.days:
         return pa.table({"message_id": [], "conversation_id": []})
     names = directory(stores.database, partition.account)
-    messages = _messages(stores.lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
+    messages = readable_messages(stores.lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
     manifest = stores.lake.manifest(ASSET, partition)
     carry = _carry_before(stores, partition, manifest, raw, {}, day)
     membership, _ = group(messages, carry, _known_parents(stores, partition, {day: messages}))
@@ -93,7 +93,7 @@ def _group_days(
     lake, account = stores.lake, partition.account
     names = directory(stores.database, account)
     messages = {
-        day: _messages(lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
+        day: readable_messages(lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
         for day in days
     }
     known = _known_parents(stores, partition, messages)
@@ -122,7 +122,8 @@ def _group_days(
     return written
 
 
-def _messages(versions: pa.Table, names: Directory) -> pd.DataFrame:
+def readable_messages(versions: pa.Table, names: Directory) -> pd.DataFrame:
+    """The latest versions as `group` takes them, with names and mentions spelled out."""
     latest = versions.select(_READ).filter(versions["latest"]).drop_columns(["latest"])
     frame = latest.to_pandas()
     named = frame["author_id"].map(names)

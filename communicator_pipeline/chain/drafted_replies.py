@@ -73,6 +73,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     numbers: Counter[str] = Counter()
     counts: dict[str, Counter[str]] = {}
     processed: list[str] = []
+    preview: list[dict[str, str]] = []
 
     def draft_days(manifest: Manifest) -> NewDays:
         analysed = stores.lake.manifest(analyses.ASSET, partition)
@@ -80,6 +81,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         numbers.clear()
         counts.clear()
         counts.update(outcome=Counter(), language=Counter())
+        preview.clear()
         waiting = {
             day: _waiting(stores, partition, analysed, day) for day in processed
         }
@@ -109,11 +111,15 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
             numbers["drafted"] += len(due)
             counts["outcome"].update(row["outcome"] for row in rows)
             counts["language"].update(row["language"] for row in rows)
+            preview.extend(
+                {"day": day, "conversation": row["conversation_id"], "draft": row["text"]}
+                for row in rows[:3]
+            )
             tables[day] = pa.Table.from_pylist(rows, schema=DRAFT_SCHEMA)
         return tables
 
     manifest, changed = stores.lake.update(ASSET, partition, draft_days)
-    return MonthReport(partition, manifest, processed, changed, dict(numbers), counts)
+    return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)
 
 
 def _waiting(

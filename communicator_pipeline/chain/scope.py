@@ -36,3 +36,4 @@ class MonthReport:
     changed: list[str]  # days whose content differs from before
     numbers: dict[str, float] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # of what → how many
+    preview: list[dict[str, str]] = field(default_factory=list)  # text: not for everybody's eyes

@@ -15,29 +15,46 @@ from communicator_pipeline.analysis.lexicon import LEXICONS, phrases
 from communicator_pipeline.analysis.suspicion import SECRET
 from communicator_pipeline.analysis.tokens import HAN, fold, raw_tokens
 
-_CURRENCY = r"(?:[$€£¥₽₴]|usd|eur|gbp|rub|uah|cny|rmb|chf|euros?|dollars?|dólares|руб\w*|грн|гривень|元|块)"
+_CURRENCY = (
+    r"(?:[$€£¥₽₴]|usd|eur|gbp|rub|uah|cny|rmb|chf|euros?|dollars?|dólares|руб\w*|грн|гривень|元|块)"
+)
 _STREET = (
-    r"\d+[a-z]?,? (?:[A-ZÀ-Þ]\w+ ){1,3}(?:street|st\.?|road|rd\.?|avenue|ave\.?|lane|drive|square)\b"
-    r"|\b[A-ZÄÖÜ][\w-]*(?:straße|strasse|str\.|weg|platz|allee|gasse) ?\d+\w?"
+    r"\b\d+[a-z]?,? (?:[^\W\d_]+ ){1,3}(?:street|st\b|road|rd\b|avenue|ave\b|lane|drive|square)"
+    r"|\b[^\W\d_][\w-]*(?:straße|strasse|str\.|weg|platz|allee|gasse) ?\d+\w?"
     r"|\b(?:calle|avenida|plaza|rue|avenue|boulevard|place) [^,.;\n]{2,40}?,? ?\d+\b"
     r"|\b\d+,? (?:rue|avenue|boulevard|place) [^,.;\n]{2,40}"
-    r"|(?:\bул\.|\bулиц\w+|\bвул\.|\bвулиц\w+|\bпроспект\w*|\bпр-т) [^,.;\n]{2,40}(?:, ?(?:д\. ?|буд\. ?)?\d+\w?)?"
+    r"|(?:\bул\.|\bулиц\w+|\bвул\.|\bвулиц\w+|\bпроспект\w*|\bпр-т) [^,.;\n]{2,40}"
+    r"(?:, ?(?:д\. ?|буд\. ?)?\d+\w?)?"
     rf"|[{HAN}]{{2,12}}(?:路|街|大道|巷)\d+[号弄]?"
 )
 _KINDS = (  # kind of fact, what it looks like; the first that matches at a place wins
     ("secret", SECRET.pattern),
     ("email", r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
-    ("link", r"(?:<?https?://|www\.)[^\s<>]+>?"),
+    ("link", r"<?(?:https?://|www\.)[^\s<>]*[^\s<>.,;:!?)]>?"),
     ("address", _STREET),
-    ("amount", rf"{_CURRENCY}\s?\d[\d.,]*\d?(?:k|m)?\b|\d[\d.,\u00a0 ]*\s?(?:k )?{_CURRENCY}(?!\w)|\d+(?:[.,]\d+)?\s?%"),
-    ("date", r"\b20\d\d[-./]\d{1,2}[-./]\d{1,2}\b|\b\d{1,2}[./]\d{1,2}\.(?:\d{2,4}\b)?"
-             r"|\b\d{1,2}[/]\d{1,2}(?:/\d{2,4})?\b|(?:\d{1,2}月)?\d{1,2}[日号]"),
-    ("time", r"\b(?:[01]?\d|2[0-3])[:.h][0-5]\d\b(?:\s?[ap]m)?|\b\d{1,2}\s?(?:am|pm|h|uhr|ч)\b|\d{1,2}点"),
+    (
+        "amount",
+        rf"{_CURRENCY}\s?\d[\d.,]*(?<=\d)(?:k|m)?\b|\d[\d.,\u00a0 ]*\s?(?:k )?{_CURRENCY}(?!\w)"
+        r"|\d+(?:[.,]\d+)?\s?%",
+    ),
+    (
+        "date",
+        r"\b20\d\d[-./]\d{1,2}[-./]\d{1,2}\b|\b\d{1,2}\.\d{1,2}\.(?:\d{2,4}\b)?"
+        r"|\b\d{1,2}/\d{1,2}(?:/\d{2,4})?\b|(?:\d{1,2}月)?\d{1,2}[日号]",
+    ),
+    (
+        "time",
+        r"\b(?:[01]?\d|2[0-3])[:.h][0-5]\d\b(?:\s?[ap]m)?|\b\d{1,2}\s?(?:am|pm|h|uhr|ч)\b"
+        r"|\d{1,2}点",
+    ),
     ("phone", r"(?<![\w-])\+?\d[\d ()\u00a0-]{7,}\d(?!\w)"),
-    ("order", r"#\s?\w*\d[\w-]*|№\s?\d[\w-]*|\b(?=[A-Z\d-]*\d)(?=[A-Z\d-]*[A-Z])[A-Z\d]+(?:-[A-Z\d]+)*\b|\b\d{5,}\b"),
+    (
+        "order",
+        r"#\s?\w*\d[\w-]*|№\s?\d[\w-]*|\b[A-Z]{1,5}-?\d{2,}[A-Z\d-]*\b|\b\d{4,}\b",
+    ),
     ("number", r"(?<![\w.])\d+(?:[.,]\d+)*(?!\w)"),
-)  # fmt: skip
-_FACT = re.compile("|".join(f"(?P<{k}>{_flagged})" for k, _flagged in _KINDS), re.IGNORECASE)
+)
+_FACT = re.compile("|".join(f"(?P<{kind}>{looks})" for kind, looks in _KINDS), re.IGNORECASE)
 PRIVATE = frozenset({"secret", "email", "address", "amount", "phone", "order", "name", "link"})
 
 
@@ -94,18 +111,26 @@ def without_overlaps(facts: Sequence[Fact]) -> list[Fact]:
     return kept
 
 
-_CAPITALISED = re.compile(r"(?<![.!?…:\n]\s)(?<!^)(?<![\w@#/.])[A-ZÀ-ÞА-ЯІЇЄҐ][a-zß-ÿа-яёіїєґ'’-]+", re.MULTILINE)
+_CAPITALISED = re.compile(
+    r"(?<![.!?…:\n]\s)(?<!^)(?<![\w@#/.])[A-ZÀ-ÞА-ЯІЇЄҐ][a-zß-ÿа-яёіїєґ'’-]+", re.MULTILINE
+)
 _GERMAN_NOUN_AFTER = frozenset(
-    "der die das den dem des ein eine einen einem einer kein keine keinen im am zum zur vom beim "
-    "ins mein meine meinen dein deine ihr ihre unser unsere diese dieser dieses diesen alle mit "
-    "für ohne per und oder als in auf unter bei nach vor viel neue neuen".split()
+    phrases(
+        "der | die | das | den | dem | des | ein | eine | einen | einem | einer | kein | keine | "
+        "keinen | im | am | zum | zur | vom | beim | ins | mein | meine | meinen | dein | deine | "
+        "ihr | ihre | unser | unsere | diese | dieser | dieses | diesen | alle | mit | für | ohne "
+        "| per | und | oder | als | in | auf | unter | bei | nach | vor | viel | neue | neuen"
+    )
 )
 
 
-def names_in(text: str, language: str, known: Collection[str]) -> list[Fact]:
+def names_in(
+    text: str, language: str, known: Collection[str], common: Collection[str] = ()
+) -> list[Fact]:
     """Words that may name somebody or something: capitalised inside a sentence, or known.
 
-    German writes every noun with a capital: there, one after an article is taken for a noun.
+    `common` holds folded words that are none because several people write them small. German
+    writes every noun with a capital: there, one after an article is taken for a noun.
     """
     found = []
     for match in _CAPITALISED.finditer(text):
@@ -113,7 +138,8 @@ def names_in(text: str, language: str, known: Collection[str]) -> list[Fact]:
             before = text[: match.start()].split()
             if before and before[-1].casefold() in _GERMAN_NOUN_AFTER:
                 continue
-        if fold(raw_tokens(match.group())[0]) in _not_names(language):
+        word = fold(raw_tokens(match.group())[0])
+        if word in common or word in _not_names(language):
             continue
         found.append(Fact("name", match.start(), match.end(), match.group()))
     for name in known:

@@ -14,19 +14,31 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from communicator_pipeline.analysis.language import LanguageModel
+from communicator_pipeline.analysis.lexicon import LEXICONS
 from communicator_pipeline.analysis.suspicion import addresses_an_assistant, holds_a_secret
-from communicator_pipeline.analysis.tokens import CODE, LINK, MENTION, prose, raw_tokens
+from communicator_pipeline.analysis.tokens import (
+    CODE,
+    LINK,
+    MENTION,
+    fold,
+    prose,
+    raw_tokens,
+    tokens,
+)
 from communicator_pipeline.messages import Transcript, Turn
 
 BUCKETS = 1 << 16
 LONGEST_INBOUND = 400
 """Characters compared; the ask of a longer message is near its end as often as at its start."""
 
+FEWEST_PAIRS = 500
+LEAST_LIKENESS = 0.1
 SHORTEST_REPLY = 2  # characters; "ok" is an answer, "k" tells nothing
 LONGEST_REPLY = 600  # characters; longer answers are letters, not something to say again
 
@@ -78,7 +90,7 @@ def hashed_ngrams(texts: Sequence[str]) -> tuple[Hashes, Hashes]:
     Trigrams and 4-grams; bigrams too where both characters are beyond the alphabets (Chinese).
     """
     joined = "\n".join(texts)
-    points = np.frombuffer(joined.encode("utf-32-le"), np.uint32).astype(np.uint64)
+    points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     row = np.cumsum(points == 10) if len(points) else np.zeros(0, np.int64)
     rows, buckets = [], []
     for length in (2, 3, 4):
@@ -112,9 +124,12 @@ class _Index:
         self._rows = rows[order].astype(np.int32)
         counts = np.bincount(buckets, minlength=BUCKETS)
         self._starts = np.concatenate([[0], np.cumsum(counts)])
-        self._rarity = np.log((1 + len(pairs)) / (1 + counts)).astype(np.float32) + 0.05
+        # Some rarity for every n-gram, so that a memory of three pairs compares like a large one.
+        rarity = np.log1p((len(pairs) + FEWEST_PAIRS) / (1 + counts))
+        self._rarity = rarity.astype(np.float32)
         norms = np.bincount(rows, self._rarity[buckets] ** 2, minlength=len(pairs))
         self._norms = np.sqrt(np.maximum(norms, 1e-9)).astype(np.float32)
+        self.sent = np.array([p.sent_at.timestamp() for p in pairs])
         self._common = max(50, len(pairs) // 20)  # n-grams of more pairs only refine, see below
 
     def likest(self, buckets: Hashes) -> npt.NDArray[np.float32]:
@@ -135,6 +150,48 @@ class _Index:
         return (sums / (norm * self._norms)).astype(np.float32)
 
 
+def content_words(text: str, language: str) -> set[str]:
+    """The folded words of a text that say what it is about; Chinese: its characters."""
+    common = _common_words(language)
+    return {
+        word
+        for word in tokens(text)
+        if word[0].isalpha() and word not in common and (len(word) > 2 or word >= "\u3400")
+    }
+
+
+@cache
+def _common_words(language: str) -> frozenset[str]:
+    lexicon = LEXICONS.get(language)
+    if lexicon is None:
+        return frozenset()
+    listed = [
+        *lexicon.function_words.split(), *lexicon.greetings.split(), *lexicon.thanks.split(),
+        *lexicon.asks.split(), *lexicon.question_words.split(), *lexicon.room.split(),
+    ]  # fmt: skip
+    said = frozenset(t for word in listed for t in tokens(word))
+    return said | frozenset("的了我你您是在有就不也都和把吧啊呀这那") if language == "zh" else said
+
+
+SAME_STEM = 5  # letters that two forms of a word share; all of them in a shorter word
+
+
+def same_subject(new: str, old: str, language: str) -> bool:
+    """Whether two messages are about the same thing: most of what either names, both name.
+
+    Likeness alone is not enough: "reset my router" is like "reset my password".
+    """
+    mine, theirs = content_words(new, language), content_words(old, language)
+    if not mine or not theirs:
+        return not mine and not theirs
+    return _share(mine, theirs) >= 0.6 and _share(theirs, mine) >= 0.5
+
+
+def _share(words: set[str], others: set[str]) -> float:
+    stems = {w[:SAME_STEM] for w in others}
+    return sum(w[:SAME_STEM] in stems for w in words) / len(words)
+
+
 class ReplyMemory:
     """The owner's earlier answers, by language."""
 
@@ -144,6 +201,7 @@ class ReplyMemory:
             by_language.setdefault(pair.language, []).append(pair)
         self._indexes = {name: _Index(found) for name, found in by_language.items()}
         self.names = frozenset(p.person_name for p in pairs if len(p.person_name) > 1)
+        self.common_words = _written_small_by_several(pairs)
         self._count = len(pairs)
 
     def __len__(self) -> int:
@@ -180,12 +238,10 @@ class ReplyMemory:
             return []
         likeness = index.likest(hashed_ngrams([comparable(text)])[1])
         found: list[Match] = []
-        likely = np.flatnonzero(likeness > 0.05)
         # Of equally like answers the newest: the owner may have changed their mind.
-        order = sorted(
-            likely.tolist(), key=lambda i: (-round(float(likeness[i]), 3), -index.pairs[i].sent_at.timestamp())
-        ) if len(likely) <= 64 else likely[np.argsort(-likeness[likely], kind="stable")].tolist()
-        for i in order:
+        likely = np.flatnonzero(likeness > LEAST_LIKENESS)
+        order = np.lexsort((-index.sent[likely], -np.round(likeness[likely], 3)))
+        for i in likely[order].tolist():
             pair = index.pairs[i]
             if as_of is not None and pair.sent_at > as_of:
                 continue
@@ -197,6 +253,17 @@ class ReplyMemory:
             if len(found) == k:
                 break
         return found
+
+
+def _written_small_by_several(pairs: Sequence[ReplyPair]) -> frozenset[str]:
+    """Folded words that the messages of at least two people hold in small letters: no names."""
+    writer: dict[str, str] = {}
+    several: set[str] = set()
+    for pair in pairs:
+        for word in raw_tokens(prose(pair.inbound)):
+            if word.islower() and writer.setdefault(word, pair.person) != pair.person:
+                several.add(word)
+    return frozenset(fold(w) for w in several)
 
 
 def may_be_remembered(pair: ReplyPair) -> bool:

@@ -30,7 +30,7 @@ from communicator_pipeline.drafting.facts import (
     replaced,
     without_overlaps,
 )
-from communicator_pipeline.drafting.memory import Match, ReplyMemory
+from communicator_pipeline.drafting.memory import Match, ReplyMemory, same_subject
 from communicator_pipeline.messages import Transcript, Turn
 
 LIKE_ENOUGH = 0.5
@@ -67,9 +67,7 @@ class OfflineDrafter:
             analysis, asked
         )
 
-    def _from_memory(
-        self, transcript: Transcript, analysis: Analysis, asked: Turn
-    ) -> Draft | None:
+    def _from_memory(self, transcript: Transcript, analysis: Analysis, asked: Turn) -> Draft | None:
         matches = self._memory.nearest(
             asked.text,
             analysis.language,
@@ -81,7 +79,9 @@ class OfflineDrafter:
         for match in matches:
             if match.likeness < LIKE_ENOUGH:
                 return None
-            text = adapted(match, asked, transcript, analysis.language, self._memory.names)
+            if not same_subject(asked.text, match.pair.inbound, analysis.language):
+                continue
+            text = adapted(match, asked, transcript, analysis.language, self._memory)
             if text is None:
                 continue
             gaps = tuple(dict.fromkeys(GAP.findall(text)))
@@ -107,7 +107,11 @@ class OfflineDrafter:
         gaps: tuple[str, ...] = ()
         if missing:
             gaps = (gap(missing, lexicon.language),)
-            said = _first_sentence(said) + _space(lexicon) + lexicon.answer[missing].format(gap=gaps[0])
+            said = (
+                _first_sentence(said)
+                + _space(lexicon)
+                + lexicon.answer[missing].format(gap=gaps[0])
+            )
         text = greeted(said, asked.author_name, lexicon)
         known = analysis.language in LEXICONS
         return Draft(
@@ -162,7 +166,7 @@ def adapted(
     asked: Turn,
     transcript: Transcript,
     language: str,
-    known_names: frozenset[str],
+    memory: ReplyMemory,
 ) -> str | None:
     """An old answer for a new message; None when it cannot be reused.
 
@@ -174,24 +178,25 @@ def adapted(
         return None
     lexicon = LEXICONS.get(language) or LEXICONS["en"]
     body, greeted_somebody = without_greeting(pair.reply, language, pair.person_name)
-    if not any(c.isalnum() for c in body):
-        body, greeted_somebody = pair.reply, False
+    if not tells_something(body, language):
+        return None
     said = _said_by_others(transcript)
+    carried = carried_over(pair.inbound, asked.text, language)
     to_another = pair.person != asked.author_id
     facts = facts_of(body, language)
     if any(f.kind == "secret" for f in facts):
         return None
     if to_another:
         known = {pair.person_name, first_name(pair.person_name)}
-        if pair.channel_kind == "dm":
-            known |= {n for name in known_names for n in (name, first_name(name))}
-            facts = without_overlaps([*facts, *names_in(body, language, _real(known))])
-        else:
-            facts = without_overlaps(
-                [*facts, *(f for f in names_in(body, language, _real(known)) if f.text in known)]
-            )
+        private = pair.channel_kind == "dm"
+        if private:
+            known |= {n for name in memory.names for n in (name, first_name(name))}
+        names = names_in(body, language, _real(known), memory.common_words)
+        facts = without_overlaps([*facts, *(f for f in names if private or f.text in known)])
 
     def by(fact: Fact) -> str:
+        if fact.text in carried:
+            return carried[fact.text]
         if holds(said, fact.text):
             return fact.text
         if fact.kind == "name" and fact.text in (pair.person_name, first_name(pair.person_name)):
@@ -202,6 +207,48 @@ def adapted(
     if to_another and pair.channel_kind == "dm" and _mostly_gaps(text, facts):
         return None
     return greeted(text, asked.author_name, lexicon) if greeted_somebody else text
+
+
+def tells_something(reply: str, language: str) -> bool:
+    """Whether an answer can be true twice: it informs, and neither reports nor promises.
+
+    "Done", "I've sent it" and "sure, Friday works" were true of one occasion only.
+    """
+    table = _once_only(language)
+    words = tokens(reply)
+    hits = table.find(words)
+    if any(h.role == "commits" for h in hits):
+        return False
+    empty = {i for h in hits for i in range(h.start, h.end)}
+    telling = [w for i, w in enumerate(words) if i not in empty and w[0].isalnum()]
+    han = sum("\u3400" <= w <= "\u9fff" for w in telling)
+    return len(telling) - han / 2 >= 3
+
+
+@cache
+def _once_only(language: str) -> PhraseTable:
+    lexicon = LEXICONS.get(language) or LEXICONS["en"]
+    return PhraseTable(
+        Phrase(role, text)
+        for role in ("commits", "fine", "thanks", "greetings")
+        for text in phrases(getattr(lexicon, role))
+    )
+
+
+def carried_over(old: str, new: str, language: str) -> dict[str, str]:
+    """Facts of the old message → those in their place in the new one: order 1 → order 2.
+
+    Only of kinds that each message has exactly one of, and only what names a thing, not what
+    settles one: agreeing to another date or amount is the owner's to do.
+    """
+    mine, theirs = facts_of(old, language), facts_of(new, language)
+    found = {}
+    for kind in ("order", "email", "phone", "number"):
+        was = {f.text for f in mine if f.kind == kind}
+        now = {f.text for f in theirs if f.kind == kind}
+        if len(was) == 1 and len(now) == 1:
+            found[was.pop()] = now.pop()
+    return found
 
 
 def _real(names: set[str]) -> list[str]:
@@ -224,7 +271,9 @@ def holds(text: str, fact: str) -> bool:
     while start >= 0:
         before = text[start - 1] if start else " "
         after = text[start + len(fact)] if start + len(fact) < len(text) else " "
-        inside = before.isalnum() and fact[0].isalnum() or after.isalnum() and fact[-1].isalnum()
+        inside = (before.isalnum() and fact[0].isalnum()) or (
+            after.isalnum() and fact[-1].isalnum()
+        )
         if not inside or re.match(f"[{HAN}]", fact):
             return True
         start = text.casefold().find(fact.casefold(), start + 1)
@@ -236,11 +285,9 @@ def _greeting(language: str) -> re.Pattern[str]:
     lexicon = LEXICONS.get(language) or LEXICONS["en"]
     words = sorted((p.lstrip("^").rstrip("*") for p in phrases(lexicon.greetings)), key=len)
     either = "|".join(re.escape(w) + r"\w*" for w in reversed(words))
-    # A greeting, at most three words of a name, and what ends it.
-    return re.compile(
-        rf"\s*(?:{either})(?P<name>(?:[ ,，]+[^\W\d_][\w'’.-]*){{0,3}}?)\s*(?:[,!:.，！：。]+|\n|-|–|$)\s*",
-        re.IGNORECASE,
-    )
+    name = r"(?:[ ,，]+[^\W\d_][\w'’.-]*){0,3}?"  # at most three words
+    end = r"(?:[,!:.，！：。]+|\n|-|–|$)"
+    return re.compile(rf"\s*(?:{either}){name}\s*{end}\s*", re.IGNORECASE)
 
 
 def without_greeting(text: str, language: str, person_name: str) -> tuple[str, bool]:
@@ -265,7 +312,7 @@ def greeted(text: str, author_name: str, lexicon: Lexicon) -> str:
     name = first_name(author_name)
     if not (len(name) > 1 and all(c.isalpha() or c in "'’-." for c in name)):
         return text[:1].upper() + text[1:]
-    if name.islower() or name.isupper() and len(name) > 3 and name.isascii():
+    if name.islower() or (name.isupper() and len(name) > 3 and name.isascii()):
         name = name.capitalize()
     return lexicon.hello.format(name=name) + _space(lexicon) + text
 

@@ -54,7 +54,7 @@ def borders_of(column: npt.NDArray[np.float32], bins: int) -> npt.NDArray[np.flo
     by_mass = np.searchsorted(share, np.linspace(0, 1, bins // 2 + 1)[1:-1])
     by_value = np.linspace(0, len(middle) - 1, bins // 2).astype(int)
     chosen = np.unique(np.concatenate([np.minimum(by_mass, len(middle) - 1), by_value]))
-    return middle[chosen]
+    return np.asarray(middle[chosen])
 
 
 def softmax(scores: Floats, there: npt.NDArray[np.bool_]) -> Floats:
@@ -90,7 +90,7 @@ def boost(
     m, c = examples.there.shape
     scores = np.zeros((m, c))
     chosen, limits, leaves = [], [], []
-    for number in range(settings.trees):
+    for _ in range(settings.trees):
         rows = np.flatnonzero(random.random(m) < settings.row_share)
         usable = np.array([i for i in range(len(names)) if len(borders[i])])
         some = max(1, round(len(usable) * settings.column_share))

@@ -16,18 +16,15 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from communicator_pipeline.grouping.arrow import Column, Table, pa, pc
 from communicator_pipeline.grouping.flow import (
     HORIZON,
     NOBODY,
     READ_CHARACTERS,
     WINDOW,
-    Column,
     Flow,
     Ints,
-    Table,
-    pc,
     positions_from_end,
 )
 from communicator_pipeline.messages import TIME
@@ -78,4 +75,5 @@ def hand_over(table: Table, in_flow: Ints, flow: Flow, conversation: Column) -> 
     columns["conversation_id"] = conversation.take(rows)
     columns["addressed"] = pa.ListArray.from_arrays(offsets, addressed)
     columns["clarity"] = pa.ListArray.from_arrays(offsets, pa.array(clarity[person != NOBODY]))
-    return pa.table(columns).select(CARRY_SCHEMA.names).cast(CARRY_SCHEMA).to_pandas()
+    ordered = pa.table(columns).select(CARRY_SCHEMA.names).cast(CARRY_SCHEMA)
+    return pd.DataFrame(ordered.to_pandas())

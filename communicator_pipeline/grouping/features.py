@@ -22,6 +22,7 @@ from communicator_pipeline.grouping import flow as f
 from communicator_pipeline.grouping.flow import (
     NOBODY,
     WINDOW,
+    Array,
     Bytes,
     Codes,
     Flags,
@@ -199,13 +200,13 @@ def _shared(flow: Flow) -> _Shared:
 class _Views:
     """Windows over the flow's arrays, (n, WINDOW), nearest last."""
 
-    author: npt.NDArray[np.generic]
-    addressee: npt.NDArray[np.generic]
-    second: npt.NDArray[np.generic]
-    call: npt.NDArray[np.generic]
-    calling: npt.NDArray[np.generic]
-    after: npt.NDArray[np.generic]
-    gap: npt.NDArray[np.generic]  # µs from each message to the next of the flow
+    author: Array
+    addressee: Array
+    second: Array
+    call: Array
+    calling: Array
+    after: Array
+    gap: Array  # µs from each message to the next of the flow
 
 
 def pairs(flow: Flow, rows: Ints) -> Iterator[tuple[Ints, Pairs]]:
@@ -227,7 +228,7 @@ def pairs(flow: Flow, rows: Ints) -> Iterator[tuple[Ints, Pairs]]:
         yield part, _describe(flow, part, turns, shared, views)
 
 
-def _overlap(shared: _Shared, rows: Ints) -> Ints:
+def _overlap(shared: _Shared, rows: Ints) -> Codes:
     """(m, WINDOW) summed weights of the tokens shared with each message of the window."""
     lo, hi = np.searchsorted(shared.row, [rows[0], rows[-1] + 1])
     line = np.searchsorted(rows, shared.row[lo:hi])
@@ -253,17 +254,17 @@ def _since(marks: Flags) -> npt.NDArray[np.uint8]:
     return running - marks
 
 
-def _octaves(span: npt.NDArray[np.generic], pace: npt.NDArray[np.float64]) -> Matrix:
+def _octaves(span: Array, pace: npt.NDArray[np.float64]) -> Matrix:
     """A span of time (µs) in octaves of the pace; nothing is nearer than 1/16 of it.
 
     The floor makes coarse clocks (IRC logs know only minutes) and fine ones agree.
     """
     octaves = np.log2(np.maximum(span / pace, 1 / 16))
     # Whole sixteenths: the last bit of a logarithm may differ between processors.
-    return (np.rint(octaves * 16) / 16).astype(np.float32)
+    return np.asarray(np.rint(octaves * 16) / 16, np.float32)
 
 
-def _silences(gaps: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _silences(gaps: Array) -> Array:
     """(m, WINDOW): the longest pause between each column and the message.
 
     Column k holds the pause after its message, so that the nearest holds the one before the
@@ -306,7 +307,7 @@ def _describe(flow: Flow, rows: Ints, turns: _Turns, shared: _Shared, views: _Vi
     other = rows[:, None] - distance
     column_of = np.where(distance > 0, WINDOW - distance, 0)
 
-    def at(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def at(matrix: Array) -> Array:
         return np.take_along_axis(matrix, column_of, axis=1)
 
     pace = flow.pace[rows]
@@ -335,7 +336,7 @@ def _describe(flow: Flow, rows: Ints, turns: _Turns, shared: _Shared, views: _Vi
     next_one = np.minimum(other + 1, rows[:, None])
     before_other = turns.before[other]
 
-    pair: dict[str, npt.NDArray[np.generic]] = {
+    pair: dict[str, Array] = {
         "distance": distance,
         "gap": gap,
         "silence": np.where(is_other, _octaves(at(_silences(views.gap[rows])), pace[:, None]), 0),
@@ -371,7 +372,7 @@ def _describe(flow: Flow, rows: Ints, turns: _Turns, shared: _Shared, views: _Vi
     }
     for bit, cue in zip(cue_bits, _CUE_NAMES, strict=True):
         pair[f"candidate_{cue}"] = (flow.cue[other] & bit) > 0
-    alone: dict[str, npt.NDArray[np.generic]] = {
+    alone: dict[str, Array] = {
         "length": np.log2(1 + flow.length[rows]),
         "question": flow.question[rows],
         "link": flow.link[rows],
@@ -417,7 +418,7 @@ def _addressing_back(to: Codes, clarity: Bytes, me: Codes) -> tuple[Bytes, Bytes
     return this.astype(np.uint8), else_.astype(np.uint8)
 
 
-def _last_addressee(addressee: npt.NDArray[np.generic], mine: Flags) -> Codes:
+def _last_addressee(addressee: Array, mine: Flags) -> Codes:
     """Whom the message's author addressed last within the window, NOBODY if nobody."""
     speaking = mine & (addressee >= 0)
     nearest = WINDOW - 1 - np.argmax(speaking[:, ::-1], axis=1)
@@ -426,8 +427,8 @@ def _last_addressee(addressee: npt.NDArray[np.generic], mine: Flags) -> Codes:
 
 
 def _exchanges(
-    author: npt.NDArray[np.generic],
-    addressee: npt.NDArray[np.generic],
+    author: Array,
+    addressee: Array,
     reach: Flags,
     me: Codes,
     their: Codes,

@@ -16,22 +16,17 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute
 
 from communicator_pipeline.grouping import cues
+from communicator_pipeline.grouping.arrow import Column, Table, pa, pc
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
-Column = Any
-"""An Arrow array. Its stubs are generic in ways that the library itself does not follow."""
-Table = Any
-"""An Arrow table, for the same reason."""
-
-pc: Any = pyarrow.compute
+Array = npt.NDArray[Any]
+"""Numbers of a type that the values decide."""
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
@@ -48,10 +43,10 @@ READ_CHARACTERS: Final = 400
 """A text is read no further: it bounds the work, and what a turn answers stands at its front."""
 
 PACE_GAPS: Final = 16
-PACE_PRIOR_GAPS: Final = 4
+PACE_PRIOR_GAPS: Final = 2
 PACE_PRIOR: Final = 2 * MINUTE
 PACE_FLOOR: Final = 1 * SECOND
-"""Pace is the geometric mean of the last 16 gaps and 4 imagined ones of two minutes, so that the
+"""Pace is the geometric mean of the last 16 gaps and 2 imagined ones of two minutes, so that the
 first messages of a channel have a pace and a night does not count more than its logarithm."""
 
 LOG_UNITS: Final = 256
@@ -149,7 +144,7 @@ def _rank(ids: Column) -> Ints:
 def channel_codes(table: Table) -> Ints:
     """Channels as integers, in the order of their ids."""
     encoded = table["channel_id"].combine_chunks().dictionary_encode()
-    return _rank(encoded.dictionary)[encoded.indices.to_numpy()]
+    return np.asarray(_rank(encoded.dictionary)[encoded.indices.to_numpy()])
 
 
 def order_of(table: Table) -> tuple[Ints, Ints]:
@@ -197,7 +192,7 @@ def paces(time: Ints, first: Ints) -> npt.NDArray[np.float64]:
     return np.asarray(np.exp2(mean / LOG_UNITS))
 
 
-def behind(values: npt.NDArray[np.generic], fill: int) -> npt.NDArray[np.generic]:
+def behind(values: Array, fill: int) -> Array:
     """(n, WINDOW) view: column k of row i is `values[i - WINDOW + k]`, so nearest is last."""
     padded = np.concatenate([np.full(WINDOW, fill, values.dtype), values])
     return np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: len(values)]

@@ -21,8 +21,9 @@ from communicator_pipeline.grouping import reasons
 from communicator_pipeline.grouping.features import CANDIDATES, FEATURES, SHARED_UNITS, Pairs, pairs
 from communicator_pipeline.grouping.flow import (
     CALLED,
+    CHANNEL,
     DM,
-    FEED,
+    GROUP,
     HOUR,
     MINUTE,
     NOBODY,
@@ -119,7 +120,7 @@ class RuleLinker:
 
     def _link(self, flow: Flow, rows: Ints) -> Links:
         column = np.arange(WINDOW)[None, :]
-        reach = column >= (WINDOW - (rows - flow.first[rows]))[:, None]
+        reach = _reach(flow, rows)
         author = behind(flow.author, -2)[rows]
         me = flow.author[rows, None]
         age = flow.time[rows, None] - behind(flow.time, 0)[rows]
@@ -159,10 +160,50 @@ def _nearest(there: npt.NDArray[np.bool_]) -> Ints:
 
 
 @dataclass(slots=True, frozen=True)
-class KindLinker:
-    """The linker that fits the channel's kind: a gap in a DM, none in a feed, `many` elsewhere."""
+class CloseLinker:
+    """For a closed group of a few people: what hardly anybody said anything before is one talk.
+
+    Follows `many`, but a message that it is not sure to be a root (less than `sure`) joins the
+    one before it where at most `few` people have spoken in the window and the gap is short.
+    """
 
     many: Linker
+    gap: GapLinker = GapLinker(paces=10.0, shortest=30 * MINUTE, longest=3 * HOUR)
+    few: int = 8
+    sure: float = 0.8
+
+    def link(self, flow: Flow, rows: Ints) -> Links:
+        chosen, near = self.many.link(flow, rows), self.gap.link(flow, rows)
+        joins = (chosen.parent < 0) & (chosen.score < self.sure) & (near.parent >= 0)
+        joins[joins] = people_in_window(flow, rows[joins]) <= self.few
+        return Links(
+            np.where(joins, near.parent, chosen.parent),
+            np.where(joins, 1.0 - chosen.score, chosen.score),
+            np.where(joins, near.reason, chosen.reason).astype(np.uint8),
+        )
+
+
+def people_in_window(flow: Flow, rows: Ints) -> Ints:
+    """How many people have spoken in each row's window."""
+    author = np.sort(np.where(_reach(flow, rows), behind(flow.author, -2)[rows], -2), axis=1)
+    changes = (author[:, 1:] != author[:, :-1]).sum(axis=1)
+    return np.asarray(changes + (author[:, 0] != -2))
+
+
+def _reach(flow: Flow, rows: Ints) -> npt.NDArray[np.bool_]:
+    """(m, WINDOW): which columns of `behind` belong to each row's window."""
+    return np.asarray(np.arange(WINDOW)[None, :] >= (WINDOW - (rows - flow.first[rows]))[:, None])
+
+
+@dataclass(slots=True, frozen=True)
+class KindLinker:
+    """The linker that fits the channel's kind: a gap in a DM, none in a feed.
+
+    `few` serves closed groups, `many` open channels.
+    """
+
+    many: Linker
+    few: Linker | None = None  # as `many` if none is given
     two: Linker = GapLinker()
 
     def link(self, flow: Flow, rows: Ints) -> Links:
@@ -170,7 +211,11 @@ class KindLinker:
         parent = np.full(len(rows), -1)
         score = np.ones(len(rows))
         reason = np.full(len(rows), reasons.ROOT, np.uint8)
-        for linker, here in ((self.two, kind == DM), (self.many, (kind != DM) & (kind != FEED))):
+        for linker, here in (
+            (self.two, kind == DM),
+            (self.few or self.many, kind == GROUP),
+            (self.many, kind == CHANNEL),
+        ):
             links = linker.link(flow, rows[here])
             parent[here], score[here], reason[here] = links.parent, links.score, links.reason
         return Links(parent, score, reason)
@@ -257,7 +302,8 @@ def default_linker() -> Linker:
     """The linker that is used when none is named."""
     if not ARTEFACT.exists():
         return KindLinker(RuleLinker())
-    return KindLinker(learnt_linker(ARTEFACT))
+    learnt = learnt_linker(ARTEFACT)
+    return KindLinker(learnt, CloseLinker(learnt))
 
 
 def learnt_linker(path: Path) -> LearntLinker:

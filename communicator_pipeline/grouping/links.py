@@ -13,26 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from communicator_pipeline.grouping import reasons
+from communicator_pipeline.grouping.arrow import Column, Table, pa, pc
 from communicator_pipeline.grouping.carry import carried_table, hand_over
 from communicator_pipeline.grouping.flow import (
     FEED,
     FLOW_SCHEMA,
     KINDS,
-    Column,
     Flags,
     Flow,
     Ints,
-    Table,
     flags,
     order_of,
-    pc,
     read_flow,
     times,
 )
@@ -115,7 +112,7 @@ class _Rows:
     new: Flags  # not carried
 
 
-def _column(values: pd.Series, type_: pa.DataType) -> Column:
+def _column(values: pd.Series, type_: Any) -> Column:
     # A column of nothing but None has no type of its own; times may come finer than µs.
     array = pa.array(values, from_pandas=True)
     return (
@@ -160,6 +157,7 @@ class _Explicit:
     """What the platform itself says, per row."""
 
     given: Flags  # it names a parent
+    named: Column  # its id, null where it names none
     in_thread: Flags  # that parent is a thread's root
     source: Ints  # row whose conversation is inherited, -1 where the row has a base of its own
     base: Column  # conversation of a row that inherits from none
@@ -179,7 +177,8 @@ def _explicit(rows: _Rows, known: Mapping[str, str]) -> _Explicit:
     named = pc.coalesce(thread, reply)
     carried = rows.table["conversation_id"].combine_chunks()
     base = pc.coalesce(carried, _conversation_by(known, named), named, own)
-    return _Explicit(given, in_thread, source, base, reply_row, _conversation_by(known, reply))
+    of_reply = _conversation_by(known, reply)
+    return _Explicit(given, named, in_thread, source, base, reply_row, of_reply)
 
 
 def _parent_of(rows: _Rows, column: str) -> Column:
@@ -243,8 +242,7 @@ def _membership(
     score = np.ones(n)
     code[free], score[free] = links.reason, links.score
     parent = own.take(pa.array(source, mask=source < 0))
-    named = pc.coalesce(rows.table["thread_id"], rows.table["reply_to"])
-    parent = pc.if_else(pa.array(explicit.given), named, parent)
+    parent = pc.if_else(pa.array(explicit.given), explicit.named, parent)
     in_same = _reply_in_conversation(rows, explicit, conversation)
     parent = pc.if_else(pa.array(in_same), rows.table["reply_to"], parent)
 
@@ -254,6 +252,7 @@ def _membership(
     reason = pc.if_else(pa.array(explicit.given), "reply", reason)
     reason = pc.if_else(pa.array(explicit.in_thread), "thread", reason)
 
+    whys = pa.array(_whys(rows, explicit, source, code, system), pa.string())
     out = np.flatnonzero(rows.new)
     out = out[np.argsort(rows.place[out])]
     picked = pa.array(out)
@@ -264,9 +263,7 @@ def _membership(
             "parent_message_id": parent.take(picked).to_pandas(),
             "link_reason": reason.take(picked).to_pandas(),
             "link_score": score[out],
-            "link_why": pa.array(_whys(rows, explicit, source, code, system))
-            .take(picked)
-            .to_pandas(),
+            "link_why": whys.take(picked).to_pandas(),
         }
     )
 

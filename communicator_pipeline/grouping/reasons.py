@@ -60,7 +60,7 @@ def inferred_why(code: int, author: str, parent_author: str, gap: int) -> str:
         return f"{author or 'the same author'} continues {delay(gap)} later"
     if code == TOPIC:
         return f"shares words with what {writer} wrote {delay(gap)} before"
-    return f"follows {writer} within {delay(gap)}"
+    return f"follows {writer}, {delay(gap)} later"
 
 
 def explicit_why(in_thread: bool, parent_author: str, gap: int) -> str:

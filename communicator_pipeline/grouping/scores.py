@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Set
 from dataclasses import dataclass
 from math import log2
+from typing import Any
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,10 +32,10 @@ class Agreement:
 
 
 def agreement(
-    gold: Mapping[Hashable, Hashable],
-    predicted: Mapping[Hashable, Hashable],
-    gold_links: Set[tuple[Hashable, Hashable]] | None = None,
-    predicted_links: Set[tuple[Hashable, Hashable]] = frozenset(),
+    gold: Mapping[Any, Hashable],
+    predicted: Mapping[Any, Hashable],
+    gold_links: Set[Any] | None = None,
+    predicted_links: Set[Any] = frozenset(),
 ) -> Agreement:
     """Scores over the messages that `gold` knows; keys are message ids, values conversations."""
     return Agreement(
@@ -52,12 +53,12 @@ def _harmonic(gold: Set[Hashable], found: Set[Hashable]) -> float:
 
 
 def _cells(
-    gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]
+    gold: Mapping[Any, Hashable], predicted: Mapping[Any, Hashable]
 ) -> Counter[tuple[Hashable, Hashable]]:
     return Counter((gold[key], predicted[key]) for key in gold)
 
 
-def _variation(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]) -> float:
+def _variation(gold: Mapping[Any, Hashable], predicted: Mapping[Any, Hashable]) -> float:
     n = len(gold)
     if n < 2:
         return 100.0
@@ -70,7 +71,7 @@ def _variation(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, H
     return 100 * (1 - distance / log2(n))
 
 
-def _one_to_one(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]) -> float:
+def _one_to_one(gold: Mapping[Any, Hashable], predicted: Mapping[Any, Hashable]) -> float:
     import numpy as np
     from scipy.optimize import linear_sum_assignment
     from scipy.sparse import coo_matrix
@@ -100,8 +101,8 @@ def _one_to_one(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, 
     return 100 * matched / len(gold) if gold else 100.0
 
 
-def _exact(gold: Mapping[Hashable, Hashable], predicted: Mapping[Hashable, Hashable]) -> float:
-    def several(of: Mapping[Hashable, Hashable]) -> set[frozenset[Hashable]]:
+def _exact(gold: Mapping[Any, Hashable], predicted: Mapping[Any, Hashable]) -> float:
+    def several(of: Mapping[Any, Hashable]) -> set[frozenset[Hashable]]:
         sets: dict[Hashable, set[Hashable]] = defaultdict(set)
         for key in gold:
             sets[of[key]].add(key)

@@ -215,7 +215,7 @@ def main() -> None:
             print(f"{time.monotonic() - began:5.0f} s  {name:10} {title:9} {score(lines, linker)}")
 
     gap = GapLinker()
-    report("gap", KindLinker(gap, gap))
+    report("gap", KindLinker(gap))
     report("plain rule", KindLinker(RuleLinker(paces=0)))
     report("rule", KindLinker(RuleLinker()))
     examples = training_examples(read_labelled(options.train))

@@ -49,6 +49,19 @@ class ObliviousTrees:
             self.names, self.feature[:count], self.threshold[:count], self.leaf[:count]
         )
 
+    def with_step(self, name: str, amount: float) -> ObliviousTrees:
+        """One tree more, which adds `amount` where a 0-or-1 feature is 1."""
+        depth = self.feature.shape[1]
+        leaf = np.zeros((1, 2**depth), np.float32)
+        leaf[0, -1] = amount
+        index = self.names.index(name)
+        return ObliviousTrees(
+            self.names,
+            np.concatenate([self.feature, np.full((1, depth), index, np.int16)]),
+            np.concatenate([self.threshold, np.full((1, depth), 0.5, np.float32)]),
+            np.concatenate([self.leaf, leaf]),
+        )
+
 
 def save(path: Path, ensembles: Mapping[str, ObliviousTrees]) -> None:
     """Writes named ensembles into one npz file."""

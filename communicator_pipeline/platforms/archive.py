@@ -9,9 +9,11 @@ the same, for whoever wrote them meant harm.
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,6 +28,12 @@ MOST_BYTES = 200 * 2**30  # unpacked, all together
 HIGHEST_RATIO = 100  # JSON and media pack 20 : 1 at the very best; a bomb needs 1,000
 SMALL_ENTRY = 2**20  # bytes: below it no ratio can hurt
 WHOLE_FILE = 16 * 2**20  # bytes: up to here a JSON file is parsed at once, above it in a stream
+
+_CHUNK = 64 * 2**10
+_HEX_ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\x([0-9A-Fa-f]{2})")
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+"""What reading a damaged file raises."""
 
 _IGNORED = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|\._)")
 
@@ -89,7 +97,7 @@ class Archive:
         try:
             with self.open(name) as stream:
                 return stream.read()
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        except DAMAGE as error:
             raise BrokenFile(f"{name} is damaged: {error}; export it again") from error
 
     def close(self) -> None:
@@ -168,34 +176,69 @@ def read_items(archive: Archive, name: str, path: str = "item") -> Iterator[Any]
                 raise BrokenFile(f"{name} should hold a JSON list, it holds {_kind(values)}")
             yield from values
             return
+    found = ijson.sendable_list()
+    yield from _parsed(archive, name, ijson.items_coro(found, path, use_float=True), found)
+
+
+def read_events(archive: Archive, name: str) -> Iterator[tuple[str, Any]]:
+    """The ijson events of a JSON file, whatever its size: ("map_key", "chats"), …
+
+    Numbers with a point come as Decimal, for whoever builds values of them to convert. Raises
+    `BrokenFile` at the place where the file breaks, as `read_items` does.
+    """
+    found = ijson.sendable_list()
+    yield from _parsed(archive, name, ijson.basic_parse_coro(found), found)
+
+
+def _parsed(archive: Archive, name: str, parser: Any, found: list[Any]) -> Iterator[Any]:
+    """What the parser puts into `found`, up to the very place where the file breaks.
+
+    (ijson's own generators lose what stood in the same 64 KB before a fault.)
+    """
     with archive.open(name) as stream:
-        try:
-            yield from ijson.items(_JsonStream(stream), path, use_float=True)
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            raise BrokenFile(
-                f"{name} breaks off or is damaged ({_first_line(error)}): "
-                "what stood before was imported; export it again for the rest"
-            ) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise BrokenFile(f"{name} is damaged: {error}; export it again") from error
+        chunks = _json_chunks(stream)
+        more = True
+        while more:
+            broken: BrokenFile | None = None
+            try:
+                chunk = next(chunks, b"")
+                more = bool(chunk)
+                if chunk:
+                    parser.send(chunk)
+                else:
+                    parser.close()
+            except (ijson.JSONError, UnicodeDecodeError, ValueError) as error:
+                broken = BrokenFile(
+                    f"{name} breaks off or is damaged ({_first_line(error)}): "
+                    "what stood before was imported; export it again for the rest"
+                )
+            except DAMAGE as error:
+                broken = BrokenFile(f"{name} is damaged: {error}; export it again")
+            yield from found
+            found.clear()
+            if broken is not None:
+                raise broken
 
 
-class _JsonStream:
-    """A stream that starts behind a byte order mark and an assignment."""
+def _json_chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """The file behind a byte order mark and an assignment, `\\xNN` made `\\u00NN`.
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._head: bytes | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        if self._head is None:
-            self._head = _after_assignment(self._stream.read(4096).removeprefix(b"\xef\xbb\xbf"))
-        if size == 0:
-            return b""
-        if self._head:
-            head, self._head = self._head, b""
-            return head
-        return self._stream.read(size)
+    Telegram Desktop writes control characters as `\\x1F`, which JSON does not know.
+    """
+    chunk = stream.read(_CHUNK).removeprefix(b"\xef\xbb\xbf")
+    if chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError("it is encoded as UTF-16: save it as UTF-8")
+    chunk = _after_assignment(chunk)
+    while chunk:
+        for _ in range(16):  # an escape is not torn in two; a file of backslashes is no export
+            if b"\\" not in chunk[-4:]:
+                break
+            more = stream.read(_CHUNK)
+            chunk += more
+            if not more:
+                break
+        yield _HEX_ESCAPE.sub(rb"\1\\u00\2", chunk) if b"\\x" in chunk else chunk
+        chunk = stream.read(_CHUNK)
 
 
 def _after_assignment(content: bytes) -> bytes:
@@ -218,8 +261,9 @@ def _what_is_wrong(name: str, content: bytes, error: orjson.JSONDecodeError) -> 
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        head = path.open("rb").read(4)
+    except (*DAMAGE, NotImplementedError, ValueError, struct.error) as error:
+        with path.open("rb") as stream:
+            head = stream.read(4)
         why = (
             "it is cut off: download it again"
             if head == b"PK\x03\x04"

@@ -9,23 +9,28 @@ LEXICON = Lexicon(
         "als auch es an werden aus er hat dass sie nach wird bei um am sind noch wie über so zum "
         "war haben nur oder aber vor zur bis mehr durch man sein wurde sei wenn ich du wir ihr "
         "mir mich dir dich uns euch kann kannst könnt könnte könntest könnten schon mal bitte "
-        "danke hallo ja nein was wer wo wann warum jetzt heute morgen hier da doch denn dann "
-        "gibt habe hast bin bist seid will muss soll gut alles klar kein keine ihnen ihre ihren "
-        "mein meine meinen dein deine unser unsere etwas nichts sehr gerne leider vielleicht "
-        "halt eben nämlich nochmal irgendwie gerade eigentlich wieder immer moin servus freitag"
+        "danke hallo ja nein was wer wo wann warum jetzt heute morgen hier da doch denn dann gibt "
+        "habe hast bin bist seid will muss soll gut alles klar kein keine ihnen ihre ihren mein "
+        "meine meinen dein deine unser unsere etwas nichts sehr gerne leider vielleicht halt eben "
+        "nämlich nochmal irgendwie gerade eigentlich wieder immer moin servus freitag"
     ),
-    greetings="^hallo | ^hi | ^hey | guten morgen | guten tag | guten abend | ^moin | ^servus | "
-    "^liebe | ^lieber | sehr geehrte* | grüß gott | grüezi | hallo zusammen | ^na",
-    thanks="danke | dankeschön | danke schön | vielen dank | besten dank | herzlichen dank | thx | merci",
+    greetings=(
+        "^hallo | ^hi | ^hey | guten morgen | guten tag | guten abend | ^moin | ^servus | "
+        "^liebe | ^lieber | sehr geehrte* | grüß gott | grüezi | hallo zusammen | ^na"
+    ),
+    thanks=(
+        "danke | dankeschön | danke schön | vielen dank | besten dank | herzlichen dank | thx | "
+        "merci"
+    ),
     solved=(
-        "erledigt | hat sich erledigt | schon gut | funktioniert jetzt | geht jetzt | geht wieder | "
-        "klappt jetzt | gelöst | problem gelöst | läuft wieder | habs gefunden | hab es gefunden | "
-        "hab s gefunden | vergiss es | nicht mehr nötig | passt jetzt | behoben"
+        "erledigt | hat sich erledigt | schon gut | funktioniert jetzt | geht jetzt | "
+        "geht wieder | klappt jetzt | gelöst | problem gelöst | läuft wieder | habs gefunden | "
+        "hab es gefunden | hab s gefunden | vergiss es | nicht mehr nötig | passt jetzt | behoben"
     ),
     fine=(
-        "ok | okay | alles klar | passt | super | perfekt | klasse | prima | verstanden | mach ich | "
-        "ja | jo | gerne | kein problem | gut | einverstanden | bis dann | bis morgen | tschüss | "
-        "gute nacht | glückwunsch | haha | geht klar | in ordnung"
+        "ok | okay | alles klar | passt | super | perfekt | klasse | prima | verstanden | "
+        "mach ich | ja | jo | gerne | kein problem | gut | einverstanden | bis dann | "
+        "bis morgen | tschüss | gute nacht | glückwunsch | haha | geht klar | in ordnung"
     ),
     question_words=(
         "^was | ^wer | ^wo | ^wann | ^warum | ^wieso | ^weshalb | ^wie | ^welche* | ^wohin | "
@@ -37,114 +42,165 @@ LEXICON = Lexicon(
         "weißt du | ich wollte fragen | ich frage mich | ^noch jemand | ^irgendwelche"
     ),
     asks=(
-        "kannst du | könntest du | können sie | könnten sie | könnt ihr | könntet ihr | kann "
-        "jemand | könnte jemand | würdest du | würden sie | würdet ihr | magst du | bitte | "
+        "kannst du | könntest du | können sie | könnten sie | könnt ihr | könntet ihr | "
+        "kann jemand | könnte jemand | würdest du | würden sie | würdet ihr | magst du | bitte | "
         "sag bescheid | gib bescheid | gib mir bescheid | geben sie mir bescheid | melde dich | "
-        "melden sie sich | ruf mich an | rufen sie mich an | schick mir | schicken sie | schickt "
-        "mir | hilf mir | brauche deine | brauche ihre | brauchen ihre | brauche eure | brauche "
-        "hilfe | brauche dich | was meinst du | was meint ihr | was denkst du | was meinen sie | "
-        "warte auf deine | warte noch auf | warten auf ihre | warten noch auf | deine meinung | "
-        "wäre nett wenn | wäre super wenn | wäre toll wenn | schau mal | schaust du | guck mal | "
-        "schaut euch | denk dran | denk daran | vergiss nicht | ^schick | ^prüf* | ^check | "
-        "^ruf | ^sag | ^gib | ^mach | ^bring | ^leite | ^trag | ^bestätige* | deine freigabe | "
-        "ihre freigabe | um rückmeldung | um antwort | um rückruf | bräuchte von dir | "
-        "ich bräuchte | wir bräuchten | hast du zeit"
+        "melden sie sich | ruf mich an | rufen sie mich an | schick mir | schicken sie | "
+        "schickt mir | hilf mir | brauche deine | brauche ihre | brauchen ihre | brauche eure | "
+        "brauche hilfe | brauche dich | was meinst du | was meint ihr | was denkst du | "
+        "was meinen sie | warte auf deine | warte noch auf | warten auf ihre | warten noch auf | "
+        "deine meinung | wäre nett wenn | wäre super wenn | wäre toll wenn | schau mal | "
+        "schaust du | guck mal | schaut euch | denk dran | denk daran | vergiss nicht | ^schick | "
+        "^prüf* | ^check | ^ruf | ^sag | ^gib | ^mach | ^bring | ^leite | ^trag | ^bestätige* | "
+        "deine freigabe | ihre freigabe | um rückmeldung | um antwort | um rückruf | "
+        "bräuchte von dir | ich bräuchte | wir bräuchten | hast du zeit"
     ),
-    room="jemand | irgendwer | alle | leute | zusammen | ihr alle | wer kann | wer weiß | wer hat | team | wer von euch | einer von euch",
+    room=(
+        "jemand | irgendwer | alle | leute | zusammen | ihr alle | wer kann | wer weiß | "
+        "wer hat | team | wer von euch | einer von euch"
+    ),
     not_an_ask=(
-        "bitte beachten | bitte beachte | zur info | bitte nicht antworten | keine antwort nötig | "
-        "keine aktion nötig | kein handlungsbedarf | bei fragen | falls du fragen hast | falls sie "
-        "fragen haben | wie schön | was für ein* | bitte schön | bitte sehr | anbei | ach bitte | "
-        "ich schick | ich prüf"
+        "bitte beachten | bitte beachte | zur info | bitte nicht antworten | "
+        "keine antwort nötig | keine aktion nötig | kein handlungsbedarf | bei fragen | "
+        "falls du fragen hast | falls sie fragen haben | wie schön | was für ein* | bitte schön | "
+        "bitte sehr | anbei | ach bitte | ich schick | ich prüf"
     ),
-    urgent="dringend | eilt | sofort | asap | umgehend | so schnell wie möglich | schnellstmöglich | notfall | kritisch | unverzüglich | eilig | frist",
-    due="bis | bis spätestens | spätestens | spätestens am | vor | bis zum | frist | fällig | fällig am | deadline",
+    urgent=(
+        "dringend | eilt | sofort | asap | umgehend | so schnell wie möglich | schnellstmöglich | "
+        "notfall | kritisch | unverzüglich | eilig | frist"
+    ),
+    due=(
+        "bis | bis spätestens | spätestens | spätestens am | vor | bis zum | frist | fällig | "
+        "fällig am | deadline"
+    ),
     due_after="",
-    weekdays=("montag | mo", "dienstag | di", "mittwoch", "donnerstag | do", "freitag | fr",
-              "samstag | sonnabend", "sonntag"),
-    days={0: "heute | heute abend", 1: "morgen | morgen früh", 2: "übermorgen",
-          7: "nächste woche | nächster woche"},
+    weekdays=(
+        "montag | mo",
+        "dienstag | di",
+        "mittwoch",
+        "donnerstag | do",
+        "freitag | fr",
+        "samstag | sonnabend",
+        "sonntag",
+    ),
+    days={
+        0: "heute | heute abend",
+        1: "morgen | morgen früh",
+        2: "übermorgen",
+        7: "nächste woche | nächster woche",
+    },
     end_of_week="ende der woche | ende dieser woche | diese woche | wochenende",
     end_of_day="feierabend | tagesende | ende des tages",
     months=(
-        "januar | jänner | jan", "februar | feb", "märz", "april", "mai", "juni", "juli",
-        "august", "september | sept", "oktober | okt", "november | nov", "dezember | dez",
+        "januar | jänner | jan",
+        "februar | feb",
+        "märz",
+        "april",
+        "mai",
+        "juni",
+        "juli",
+        "august",
+        "september | sept",
+        "oktober | okt",
+        "november | nov",
+        "dezember | dez",
     ),
     at_time="um | uhr | gegen",
     positive=(
         "super | gut | toll | klasse | prima | freue | freut | danke | perfekt | schön | "
-        "großartig | wunderbar | glücklich | gefällt | liebe | spitze | ausgezeichnet | genial | glückwunsch"
+        "großartig | wunderbar | glücklich | gefällt | liebe | spitze | ausgezeichnet | genial | "
+        "glückwunsch"
     ),
     negative=(
-        "schlecht* | kaputt | fehler | problem | probleme | leider | falsch | langsam | verspätet | "
-        "verspätung | fehlt | traurig | enttäusch* | unzufrieden | beschwerde* | nervt | schwierig | "
-        "besorgt | sorge | ärgerlich | schade"
+        "schlecht* | kaputt | fehler | problem | probleme | leider | falsch | langsam | "
+        "verspätet | verspätung | fehlt | traurig | enttäusch* | unzufrieden | beschwerde* | "
+        "nervt | schwierig | besorgt | sorge | ärgerlich | schade"
     ),
     angry=(
-        "wütend | sauer | unverschämt* | inakzeptabel | unakzeptabel | katastrophe | katastrophal | "
-        "furchtbar | schrecklich | frechheit | lächerlich | zum kotzen | scheiße | mist | unmöglich | "
-        "hasse | anwalt | nie wieder | betrug | reicht mir | schnauze voll | zumutung | saftladen"
+        "wütend | sauer | unverschämt* | inakzeptabel | unakzeptabel | katastrophe | "
+        "katastrophal | furchtbar | schrecklich | frechheit | lächerlich | zum kotzen | scheiße | "
+        "mist | unmöglich | hasse | anwalt | nie wieder | betrug | reicht mir | schnauze voll | "
+        "zumutung | saftladen"
     ),
     negations="nicht | kein | keine | nie | niemals | kaum | nichts | keinen",
     injection=(
-        "ignoriere alle vorherigen | ignoriere die vorherigen | ignoriere vorherige | ignoriere "
-        "alle anweisungen | ignoriere deine anweisungen | ignoriere alle bisherigen | ignoriere "
-        "die bisherigen | vergiss alle anweisungen | vergiss deine anweisungen | vergiss alle "
-        "vorherigen | systemprompt | system prompt | hinweis an die ki | hinweis an den "
-        "assistenten | als ki assistent | wenn du eine ki bist | an den assistenten | "
-        "an die ki | neue anweisungen | als assistent musst du | der assistent soll | assistent muss"
+        "ignoriere alle vorherigen | ignoriere die vorherigen anweisungen | "
+        "ignoriere vorherige anweisungen | ignoriere alle anweisungen | "
+        "ignoriere deine anweisungen | ignoriere alle bisherigen | vergiss alle anweisungen | "
+        "vergiss deine anweisungen | vergiss alle vorherigen anweisungen | dein systemprompt | "
+        "deinen systemprompt | zeige deinen prompt | hinweis an die ki | nachricht an die ki | "
+        "hinweis an den assistenten | hinweis für die ki | hinweis für den assistenten | "
+        "wenn du eine ki bist | falls du eine ki bist | als ki assistent | "
+        "als assistent musst du | als assistent sollst du | anweisung an die ki | "
+        "anweisungen an die ki | anweisung für den assistenten | du bist jetzt dan"
+    ),
+    commits=(
+        "ich habe | hab ich | ich werde | ich schicke | ich schick | ich mache | ich mach | "
+        "mache ich | mach ich | ich kümmere | ich prüfe | ich bin | wir haben dir | wir werden | "
+        "erledigt | ^gemacht | verschickt | geschickt | habs | hab s | wird gemacht | ist raus | "
+        "im anhang | anbei | genehmigt | freigegeben | ich rufe | ich melde | ich sende | "
+        "passt mir | bis dann | bis gleich"
     ),
     topics={
         "question": (
-            "weiß jemand | hat jemand | kennt jemand | wer hat | wer weiß | wo liegt | wo finde | unterschied zwischen | wisst ihr | weißt du | wie kann ich | wie geht das | was ist | wo finde "
-            "ich | eine frage | kurze frage | frage zu | frage zum | warum ist | welche | wieso | "
-            "wer ist | wo ist | wie funktioniert | gibt es | was bedeutet | was heißt"
+            "weiß jemand | hat jemand | kennt jemand | wer hat | wer weiß | wo liegt | wo finde | "
+            "unterschied zwischen | wisst ihr | weißt du | wie kann ich | wie geht das | "
+            "was ist | wo finde ich | eine frage | kurze frage | frage zu | frage zum | "
+            "warum ist | welche | wieso | wer ist | wo ist | wie funktioniert | gibt es | "
+            "was bedeutet | was heißt"
         ),
         "request": (
-            "kannst du | könntest du | können sie | könnten sie | könnt ihr | bitte schick | bitte "
-            "prüfen | bitte | schick mir | brauche deine | brauche ihre | freigabe | freigeben | "
-            "kann jemand | würdest du | schau mal | um rückmeldung | drüberschauen | gegenlesen | "
-            "unterschreib* | weiterleiten | ich bräuchte"
+            "kannst du | könntest du | können sie | könnten sie | könnt ihr | bitte schick | "
+            "bitte prüfen | bitte | schick mir | brauche deine | brauche ihre | freigabe | "
+            "freigeben | kann jemand | würdest du | schau mal | um rückmeldung | drüberschauen | "
+            "gegenlesen | unterschreib* | weiterleiten | ich bräuchte"
         ),
         "scheduling": (
-            "termin | termine | mittagessen gehen | essen gehen | auf einen kaffee | frühstück* | treffen | meeting | besprechung | kalender | verschieben | uhrzeit | hast "
-            "du zeit | habt ihr zeit | haben sie zeit | wann passt | passt dir | passt es | passt "
-            "ihnen | verabreden | einladung | mittagessen | telefonat | telefonieren | zeitfenster "
-            "| um wie viel uhr | verlegen | vereinbaren | wann können wir"
+            "termin | termine | mittagessen gehen | essen gehen | auf einen kaffee | frühstück* | "
+            "treffen | meeting | besprechung | kalender | verschieben | uhrzeit | hast du zeit | "
+            "habt ihr zeit | haben sie zeit | wann passt | passt dir | passt es | passt ihnen | "
+            "verabreden | einladung | mittagessen | telefonat | telefonieren | zeitfenster | "
+            "um wie viel uhr | verlegen | vereinbaren | wann können wir"
         ),
         "incident": (
-            "ausfall | störung | ausgefallen | nicht erreichbar | produktion steht | server ist "
-            "down | server down | ist down | vorfall | fehlerrate | alarm | rollback | notfall | "
-            "datenverlust | systemausfall | offline | bereitschaft | sicherheitslücke | zeitüberschreitung* | 500er"
+            "ausfall | störung | ausgefallen | nicht erreichbar | produktion steht | "
+            "server ist down | server down | ist down | vorfall | fehlerrate | alarm | rollback | "
+            "notfall | datenverlust | systemausfall | offline | bereitschaft | sicherheitslücke | "
+            "zeitüberschreitung* | 500er"
         ),
         "sales": (
-            "angebot | preis | preise | preisliste | rabatt | rechnung | vertrag | bestellung aufgeben | lizenz* | "
-            "kaufen | testversion | was kostet | wie viel kostet | kosten | bestellen | "
-            "kostenvoranschlag | partnerschaft | demo | lieferbar | auftrag | budget | einkauf"
+            "angebot | preis | preise | preisliste | rabatt | rechnung | vertrag | "
+            "bestellung aufgeben | lizenz* | kaufen | testversion | was kostet | "
+            "wie viel kostet | kosten | bestellen | kostenvoranschlag | partnerschaft | demo | "
+            "lieferbar | auftrag | budget | einkauf"
         ),
         "support": (
             "funktioniert nicht | geht nicht | klappt nicht | fehlermeldung | kaputt | passwort | "
-            "meine bestellung | mein konto | mein paket | rückerstattung | erstattung | anmelden | "
-            "einloggen | absturz | stürzt ab | problem mit | hilfe | garantie | beschädigt | "
-            "reklamation | installieren | hängt | nicht angekommen | zugang | gesperrt | fehler beim | defekt"
+            "meine bestellung | mein konto | mein paket | rückerstattung | erstattung | "
+            "anmelden | einloggen | absturz | stürzt ab | problem mit | hilfe | garantie | "
+            "beschädigt | reklamation | installieren | hängt | nicht angekommen | zugang | "
+            "gesperrt | fehler beim | defekt"
         ),
         "fyi": (
-            "hochgeladen | abgelegt | aktualisiert | habe soeben | zur info | zur information | nur zur info | zur kenntnis | fyi | ankündigung | hinweis | protokoll | "
-            "newsletter | veröffentlicht | bitte beachten | ab sofort | kein handlungsbedarf | "
-            "keine antwort nötig | ist jetzt live | zusammenfassung | stand der dinge | geschlossen | "
-            "ausgerollt | wurde aktualisiert | wie besprochen | anbei"
+            "hochgeladen | abgelegt | aktualisiert | habe soeben | zur info | zur information | "
+            "nur zur info | zur kenntnis | fyi | ankündigung | hinweis | protokoll | newsletter | "
+            "veröffentlicht | bitte beachten | ab sofort | kein handlungsbedarf | "
+            "keine antwort nötig | ist jetzt live | zusammenfassung | stand der dinge | "
+            "geschlossen | ausgerollt | wurde aktualisiert | wie besprochen | anbei"
         ),
         "social": (
-            "alles gute | geburtstag | glückwunsch | herzlichen glückwunsch | wie geht's | wie geht es dir | "
-            "wochenende | schönen abend | schönes wochenende | gute nacht | frohe weihnachten | "
-            "feiern | feierabendbier | bier | kaffee | urlaub | haha | lol | hab dich lieb | grillen | party | "
-            "guten morgen | gute besserung | kino | willkommen | frohes neues | spaß"
+            "alles gute | geburtstag | glückwunsch | herzlichen glückwunsch | wie geht's | "
+            "wie geht es dir | wochenende | schönen abend | schönes wochenende | gute nacht | "
+            "frohe weihnachten | feiern | feierabendbier | bier | kaffee | urlaub | haha | lol | "
+            "hab dich lieb | grillen | party | guten morgen | gute besserung | kino | "
+            "willkommen | frohes neues | spaß"
         ),
         "spam": (
-            "jetzt klicken | hier klicken | gewonnen | gewinnspiel | gewinn | kostenlos | geld "
-            "verdienen | schnelles geld | garantierte rendite | rendite | krypto | bitcoin | casino | angebot "
-            "nur heute | nur heute | gutschein | passives einkommen | kredit ohne | von zu hause "
-            "arbeiten | verdiene | investieren sie | ihr konto wird gesperrt | konto verifizieren | preis sichern | follower kaufen"
+            "jetzt klicken | hier klicken | gewonnen | gewinnspiel | gewinn | kostenlos | "
+            "geld verdienen | schnelles geld | garantierte rendite | rendite | krypto | bitcoin | "
+            "casino | angebot nur heute | nur heute | gutschein | passives einkommen | "
+            "kredit ohne | von zu hause arbeiten | verdiene | investieren sie | "
+            "ihr konto wird gesperrt | konto verifizieren | preis sichern | follower kaufen"
         ),
     },
     hello="Hallo {name},",
@@ -154,7 +210,9 @@ LEXICON = Lexicon(
         "request": "danke, ich habe die Anfrage gesehen und schaue sie mir an.",
         "scheduling": "danke für die Nachricht. Ich schaue in meinen Kalender und melde mich.",
         "incident": "danke für den Hinweis. Ich schaue es mir an.",
-        "support": "danke für die Meldung, und Entschuldigung für die Umstände. Ich schaue es mir an.",
+        "support": (
+            "danke für die Meldung, und Entschuldigung für die Umstände. Ich schaue es mir an."
+        ),
         "sales": "danke für das Interesse. Ich schaue es mir an und melde mich.",
         "social": "danke für die Nachricht!",
     },
@@ -166,23 +224,41 @@ LEXICON = Lexicon(
         "free": "Mir passt: {gap}.",
     },
     gaps={
-        "date": "Datum", "time": "Uhrzeit", "amount": "Betrag", "number": "Zahl", "link": "Link",
-        "email": "E-Mail-Adresse", "phone": "Telefonnummer", "order": "Bestellnummer",
-        "name": "Name", "place": "Ort oder Link", "address": "Adresse", "file": "Datei",
-        "when": "Datum oder Uhrzeit", "how_much": "Betrag", "where": "Ort oder Link",
-        "who": "Name", "free": "ja, nein oder ein anderer Termin", "secret": "Geheimnis",
+        "date": "Datum",
+        "time": "Uhrzeit",
+        "amount": "Betrag",
+        "number": "Zahl",
+        "link": "Link",
+        "email": "E-Mail-Adresse",
+        "phone": "Telefonnummer",
+        "order": "Bestellnummer",
+        "name": "Name",
+        "place": "Ort oder Link",
+        "address": "Adresse",
+        "file": "Datei",
+        "when": "Datum oder Uhrzeit",
+        "how_much": "Betrag",
+        "where": "Ort oder Link",
+        "who": "Name",
+        "free": "ja, nein oder ein anderer Termin",
+        "secret": "Geheimnis",
     },
     asked={
         "when": "wann | um wie viel uhr | bis wann | wie lange | welches datum",
         "how_much": "wie viel | wieviel | wie viele | was kostet | welcher preis | der preis",
         "where": "wo | wohin | der link | welche adresse | den link",
         "who": "wer | wen | wem | welche person",
-        "free": "hast du zeit | haben sie zeit | habt ihr zeit | passt dir | passt es | passt ihnen "
-        "| passt euch | verschieben | können wir uns treffen | wollen wir uns treffen | treffen wir",
+        "free": (
+            "hast du zeit | haben sie zeit | habt ihr zeit | passt dir | passt es | passt ihnen | "
+            "passt euch | verschieben | können wir uns treffen | wollen wir uns treffen | "
+            "treffen wir"
+        ),
     },
     summaries={
-        "injection": "{name} hat eine Nachricht mit Anweisungen an einen Assistenten geschickt; "
-        "nicht zitiert.",
+        "injection": (
+            "{name} hat eine Nachricht mit Anweisungen an einen Assistenten geschickt; nicht "
+            "zitiert."
+        ),
         "nothing": "{name} hat etwas ohne Text geschickt.",
         "files": "{name} hat Dateien geschickt: {files}",
     },

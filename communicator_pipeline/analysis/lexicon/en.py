@@ -7,39 +7,40 @@ LEXICON = Lexicon(
     function_words=(
         "the of and to in is you that it he was for on are as with his they i at be this have "
         "from or one had by not but what all were we when your can said there an each which she "
-        "do how their if will up other about out many then them these so some her would make "
-        "like him into time has look two more go see no way could people my than been who its "
-        "now find did get come made may any us our just know want need please thanks hey hi "
-        "don doesn didn isn won t s re ve ll m im ive ill dont pls plz thx yeah yep ok lol btw "
-        "hello good morning tomorrow today tonight should anyone someone really still think "
-        "got going let me check send back here where why because after before first"
+        "do how their if will up other about out many then them these so some her would make like "
+        "him into time has look two more go see no way could people my than been who its now find "
+        "did get come made may any us our just know want need please thanks hey hi don doesn didn "
+        "isn won t s re ve ll m im ive ill dont pls plz thx yeah yep ok lol btw hello good "
+        "morning tomorrow today tonight should anyone someone really still think got going let me "
+        "check send back here where why because after before first"
     ),
     greetings=(
         "^hi | ^hello | ^hey | ^dear | good morning | good afternoon | good evening | ^morning | "
         "hi all | hi there | hiya | ^yo"
     ),
-    thanks=(
-        "thanks | thank you | thx | ty | many thanks | cheers | much appreciated | tysm | tnx"
-    ),
+    thanks="thanks | thank you | thx | ty | many thanks | cheers | much appreciated | tysm | tnx",
     solved=(
         "solved | never mind | nevermind | nvm | got it working | works now | working now | "
-        "it works | found it | sorted | problem solved | issue resolved | is resolved | all good "
-        "now | no longer needed | figured it out | please ignore my last | ignore my last message "
-        "| fixed now | is fixed | that fixed it | that worked | scratch that | all sorted"
+        "it works | found it | sorted | problem solved | issue resolved | is resolved | "
+        "all good now | no longer needed | figured it out | please ignore my last | "
+        "ignore my last message | fixed now | is fixed | that fixed it | that worked | "
+        "scratch that | all sorted"
     ),
     fine=(
-        "ok | okay | okey | great | perfect | cool | sounds good | will do | got it | understood | "
-        "sure | yes | yep | yeah | no problem | np | noted | fine | done | agreed | awesome | "
-        "see you | bye | good night | congrats | congratulations | lol | haha | nice | same here"
+        "ok | okay | okey | great | perfect | cool | sounds good | will do | got it | "
+        "understood | sure | yes | yep | yeah | no problem | np | noted | fine | done | agreed | "
+        "awesome | see you | bye | good night | congrats | congratulations | lol | haha | nice | "
+        "same here"
     ),
     question_words=(
         "^what | ^what s | ^when | ^where | ^who | ^why | ^how | ^which | ^whose | ^is there | "
         "^are there | ^is it | ^is the | ^is this | ^is that | ^are you | ^are we | ^are the | "
         "^do you | ^do we | ^does | ^did you | ^did the | ^did we | ^have you | ^has anyone | "
         "^has the | ^will you | ^will the | ^will we | ^would it | ^should we | ^should i | "
-        "^anybody | ^does anyone | ^does anybody | ^can i | ^can we | ^could i | ^could we | ^may i | ^any idea | ^any news | ^any update | "
-        "^any updates | ^any chance | ^anyone | ^any word | ^how about | ^what about | "
-        "i was wondering | wondering if | do you know | does anyone know | any thoughts"
+        "^anybody | ^does anyone | ^does anybody | ^can i | ^can we | ^could i | ^could we | "
+        "^may i | ^any idea | ^any news | ^any update | ^any updates | ^any chance | ^anyone | "
+        "^any word | ^how about | ^what about | i was wondering | wondering if | do you know | "
+        "does anyone know | any thoughts"
     ),
     asks=(
         "can you | could you | would you | will you | can u | could u | cld u | can someone | "
@@ -62,13 +63,13 @@ LEXICON = Lexicon(
         "hi all | hey all"
     ),
     not_an_ask=(
-        "please note | please find | please see | please be advised | please ignore | let me "
-        "know if you have any questions | let me know if you have questions | if you have any "
-        "questions | feel free to | please do not reply | no action needed | no action required | "
-        "no need to reply | no reply needed | fyi only | just fyi | no rush no reply | "
-        "click here | click below | unsubscribe | thank you for your patience | how cool is | "
-        "guess what | who knew | let me check | let me see | i will send | i ll send | "
-        "what a | how nice | how lovely | you know what"
+        "please note | please find | please see | please be advised | please ignore | "
+        "let me know if you have any questions | let me know if you have questions | "
+        "if you have any questions | feel free to | please do not reply | no action needed | "
+        "no action required | no need to reply | no reply needed | fyi only | just fyi | "
+        "no rush no reply | click here | click below | unsubscribe | "
+        "thank you for your patience | how cool is | guess what | who knew | let me check | "
+        "let me see | i will send | i ll send | what a | how nice | how lovely | you know what"
     ),
     urgent=(
         "urgent | urgently | asap | immediately | right now | right away | emergency | critical | "
@@ -89,14 +90,27 @@ LEXICON = Lexicon(
         "saturday",
         "sunday",
     ),
-    days={0: "today | tonight | this evening | this afternoon", 1: "tomorrow | tmrw | tmr",
-          2: "day after tomorrow", 7: "next week"},
+    days={
+        0: "today | tonight | this evening | this afternoon",
+        1: "tomorrow | tmrw | tmr",
+        2: "day after tomorrow",
+        7: "next week",
+    },
     end_of_week="end of the week | end of week | eow | this week",
     end_of_day="end of day | end of the day | eod | cob | close of business",
     months=(
-        "january | jan", "february | feb", "march", "april | apr", "may", "june | jun",
-        "july | jul", "august | aug", "september | sep | sept", "october | oct",
-        "november | nov", "december | dec",
+        "january | jan",
+        "february | feb",
+        "march",
+        "april | apr",
+        "may",
+        "june | jun",
+        "july | jul",
+        "august | aug",
+        "september | sep | sept",
+        "october | oct",
+        "november | nov",
+        "december | dec",
     ),
     at_time="at | @ | o clock",
     positive=(
@@ -106,37 +120,57 @@ LEXICON = Lexicon(
     ),
     negative=(
         "bad | broken | fail* | wrong | problem | problems | issue | annoying | slow | late | "
-        "delay | delayed | missing | lost | sad | sorry | unhappy | disappointed | disappointing | "
-        "worse | complain* | complaint | confusing | difficult | worried | stuck | crash* | bug | "
-        "error | unfortunately | concern* | poor"
+        "delay | delayed | missing | lost | sad | sorry | unhappy | disappointed | "
+        "disappointing | worse | complain* | complaint | confusing | difficult | worried | "
+        "stuck | crash* | bug | error | unfortunately | concern* | poor"
     ),
     angry=(
         "angry | furious | unacceptable | terrible | awful | horrible | ridiculous | disgusting | "
         "outrageous | worst | fed up | sick of | wtf | useless | pathetic | scam | hate | "
         "disgrace | incompetent | refund me | lawyer | never again | had enough | joke of a"
     ),
-    negations="not | no | never | don t | doesn t | didn t | isn t | wasn t | can t | won t | hardly",
+    negations=(
+        "not | no | never | don t | doesn t | didn t | isn t | wasn t | can t | won t | hardly"
+    ),
     injection=(
-        "ignore previous instructions | ignore all previous | ignore the previous | ignore your "
-        "instructions | ignore all instructions | ignore any previous | ignore prior instructions "
-        "| ignore everything above | ignore the above | disregard previous | disregard all "
-        "previous | disregard the above | disregard your | forget your instructions | forget all "
-        "previous | forget previous instructions | your system prompt | reveal your prompt | "
-        "system prompt | note to the ai | note to ai | note to the assistant | note for the "
-        "assistant | attention assistant | dear assistant | ai assistant reading this | if you "
-        "are an ai | if you are a language model | if you are an llm | as an ai language model | "
-        "as the assistant | you are now in | you are now dan | developer mode | jailbreak | "
-        "new instructions | override your | instructions for the assistant | instructions to the "
-        "assistant | assistant approve | assistant must | assistant should | the assistant "
-        "reading this | llm reading this | ai reading this | approve this draft | auto approve | "
-        "mark this as high priority | set priority to | set the priority to | begin system | "
-        "end of system prompt | assistants reading | ai agents must | to any ai"
+        "ignore previous instructions | ignore all previous | ignore your instructions | "
+        "ignore all instructions | ignore any previous instructions | ignore prior instructions | "
+        "ignore everything above | disregard previous instructions | disregard all previous | "
+        "disregard your instructions | forget your instructions | forget all previous | "
+        "forget previous instructions | reveal your prompt | reveal your system prompt | "
+        "your system prompt | print your instructions | repeat your instructions | "
+        "note to the ai | note to ai | note to the assistant | note for the assistant | "
+        "note for the ai | attention assistant | attention ai | dear assistant | dear ai | "
+        "to any ai | to all ai | message to the ai | ai assistant reading this | "
+        "ai reading this | llm reading this | assistant reading this | if you are an ai | "
+        "if you re an ai | if you are a language model | if you are an llm | "
+        "if you are a bot reading | as an ai language model | as the assistant you | "
+        "as the assistant approve | as the assistant please | as an ai assistant you | "
+        "as the ai assistant | you are now dan | you are now in developer mode | "
+        "enable developer mode | override your instructions | override your rules | "
+        "override your programming | instructions for the assistant | "
+        "instructions to the assistant | instructions for the ai | instructions to the ai | "
+        "end of system prompt | ai agents must | ai assistants must | assistant must approve | "
+        "assistant should approve | assistant approve | ai must approve | "
+        "assistant do not tell the user | do not tell the user about | without telling the user"
+    ),
+    commits=(
+        "i ve | i have | i will | i ll | i sent | i just | i m going to | i am going to | i did | "
+        "i fixed | i can do | we will | we ll | we ve | we have sent | we have fixed | ^done | "
+        "^sent | ^fixed | on it | will do | just sent | attached | i promise | i paid | "
+        "i approved | ^approved | i m on | i am on | i m at | i m in | i agree | just did | "
+        "just pushed | i merged | merged it | deployed | shipped it | i booked | booked it | "
+        "refunded | i was | i m sending | i am sending | i can come | works for me | i m free | "
+        "see you | you have my"
     ),
     topics={
         "question": (
-            "does anybody know | does anyone have | does anybody have | who has | who knows | has anyone | do we | is there a | what s the difference | difference between | how do i | how can i | how to | does anyone know | do you know | what is | what's the | where "
-            "can i | any idea | is it possible | which one | quick question | question about | "
-            "i was wondering | wondering | what does | why does | why is | who is | where is"
+            "does anybody know | does anyone have | does anybody have | who has | who knows | "
+            "has anyone | do we | is there a | what s the difference | difference between | "
+            "how do i | how can i | how to | does anyone know | do you know | what is | "
+            "what's the | where can i | any idea | is it possible | which one | quick question | "
+            "question about | i was wondering | wondering | what does | why does | why is | "
+            "who is | where is"
         ),
         "request": (
             "can you | could you | would you | please send | please review | please check | "
@@ -145,53 +179,60 @@ LEXICON = Lexicon(
             "pull request | take a look | have a look | feedback on | give me"
         ),
         "scheduling": (
-            "breakfast | lunch tomorrow | grab lunch | grab a coffee | dinner tomorrow | meeting | meet | schedule | reschedule | calendar | appointment | call tomorrow | "
+            "breakfast | lunch tomorrow | grab lunch | grab a coffee | dinner tomorrow | "
+            "meeting | meet | schedule | reschedule | calendar | appointment | call tomorrow | "
             "available | availability | free on | are you free | time slot | slot | invite | "
             "what time | move the call | postpone | lunch | zoom | book a time | works for you | "
             "work for you | catch up on | at noon | move our | push our | let's meet | "
             "dinner on | see you at"
         ),
         "incident": (
-            "outage | is down | are down | went down | incident | sev1 | sev2 | p1 | p0 | 500 errors | "
-            "error rate | alert | on call | oncall | rollback | rolled back | production | prod | "
-            "unreachable | data loss | latency | timeouts | postmortem | firing | downtime | "
-            "hotfix | breach | status 500 | 502 | 503 | cannot reach | site is down | paging"
+            "outage | is down | are down | went down | incident | sev1 | sev2 | p1 | p0 | "
+            "500 errors | error rate | alert | on call | oncall | rollback | rolled back | "
+            "production | prod | unreachable | data loss | latency | timeouts | postmortem | "
+            "firing | downtime | hotfix | breach | status 500 | 502 | 503 | cannot reach | "
+            "site is down | paging"
         ),
         "sales": (
-            "pricing | quote | demo | purchase | buy | order for | discount | invoice | contract | "
-            "proposal | license | licenses | seats | subscription plan | enterprise plan | trial | "
-            "price list | price | how much | budget | partnership | lead | prospect | renewal | "
-            "purchase order | bulk order | upgrade our plan | reseller | in stock"
+            "pricing | quote | demo | purchase | buy | order for | discount | invoice | "
+            "contract | proposal | license | licenses | seats | subscription plan | "
+            "enterprise plan | trial | price list | price | how much | budget | partnership | "
+            "lead | prospect | renewal | purchase order | bulk order | upgrade our plan | "
+            "reseller | in stock"
         ),
         "support": (
-            "doesn t work | does not work | not working | isn t working | can t log in | cannot "
-            "log in | can t login | error message | bug | crash* | help me | refund | my order | "
-            "my account | password | reset | broken | stuck | issue with | problem with | ticket | "
-            "can t open | failed to | locked out | where is my | warranty | damaged | installation "
-            "| install | not arrived | hasn t arrived | login | keeps | error"
+            "doesn t work | does not work | not working | isn t working | can t log in | "
+            "cannot log in | can t login | error message | bug | crash* | help me | refund | "
+            "my order | my account | password | reset | broken | stuck | issue with | "
+            "problem with | ticket | can t open | failed to | locked out | where is my | "
+            "warranty | damaged | installation | install | not arrived | hasn t arrived | login | "
+            "keeps | error"
         ),
         "fyi": (
-            "uploaded | i ve updated | i updated | i ve added | shared the | fyi | for your information | just so you know | heads up | announcement | announcing "
-            "| newsletter | release notes | released | we have published | minutes of | recap | "
+            "uploaded | i ve updated | i updated | i ve added | shared the | fyi | "
+            "for your information | just so you know | heads up | announcement | announcing | "
+            "newsletter | release notes | released | we have published | minutes of | recap | "
             "summary of | no action needed | no action required | reminder that | as of today | "
             "deployed | merged | is now live | weekly digest | changelog | update on | "
             "please note | notes from | status update | is closed | will be closed"
         ),
         "social": (
             "happy birthday | congratulations | congrats | how are you | how was your | weekend | "
-            "good night | good morning | love you | haha | lol | party | miss you | merry "
-            "christmas | happy new year | coffee | beer | dinner | movie | game last night | "
-            "see you | what's up | how's it going | long time no see | holiday | vacation | "
-            "nice to meet | welcome | have fun | enjoy | get well soon | the kids | pizza"
+            "good night | good morning | love you | haha | lol | party | miss you | "
+            "merry christmas | happy new year | coffee | beer | dinner | movie | "
+            "game last night | see you | what's up | how's it going | long time no see | "
+            "holiday | vacation | nice to meet | welcome | have fun | enjoy | get well soon | "
+            "the kids | pizza"
         ),
         "spam": (
-            "click here | free money | you have won | you won | winner | lottery | crypto "
-            "investment | guaranteed returns | earn money | make money | work from home | bitcoin "
-            "| limited offer | limited time | act now | claim your | prize | casino | viagra | "
-            "double your | passive income | airdrop | seo services | followers | giveaway | 100% "
-            "free | wire transfer | gift card | gift cards | verify your account | your account "
-            "will be suspended | dm me to earn | forex | investment opportunity | bonus | hot "
-            "singles | cheap | risk free | usdt | join our channel | unsubscribe"
+            "click here | free money | you have won | you won | winner | lottery | "
+            "crypto investment | guaranteed returns | earn money | make money | work from home | "
+            "bitcoin | limited offer | limited time | act now | claim your | prize | casino | "
+            "viagra | double your | passive income | airdrop | seo services | followers | "
+            "giveaway | 100% free | wire transfer | gift card | gift cards | "
+            "verify your account | your account will be suspended | dm me to earn | forex | "
+            "investment opportunity | bonus | hot singles | cheap | risk free | usdt | "
+            "join our channel | unsubscribe"
         ),
     },
     hello="Hi {name},",
@@ -213,11 +254,24 @@ LEXICON = Lexicon(
         "free": "This would suit me: {gap}.",
     },
     gaps={
-        "date": "date", "time": "time", "amount": "amount", "number": "number", "link": "link",
-        "email": "e-mail address", "phone": "phone number", "order": "order number",
-        "name": "name", "place": "place or link", "address": "address", "file": "file",
-        "when": "date or time", "how_much": "amount", "where": "place or link",
-        "who": "name", "free": "yes or no, or another time", "secret": "secret",
+        "date": "date",
+        "time": "time",
+        "amount": "amount",
+        "number": "number",
+        "link": "link",
+        "email": "e-mail address",
+        "phone": "phone number",
+        "order": "order number",
+        "name": "name",
+        "place": "place or link",
+        "address": "address",
+        "file": "file",
+        "when": "date or time",
+        "how_much": "amount",
+        "where": "place or link",
+        "who": "name",
+        "free": "yes or no, or another time",
+        "secret": "secret",
     },
     asked={
         "when": "when | what time | what date | by when | how long | how soon | eta",

@@ -47,6 +47,7 @@ class Lexicon:
     angry: str  # counts twice
     negations: str
     injection: str
+    commits: str  # the owner says what they did, will do or agree to: true once only
     topics: Mapping[str, str]  # category of the default taxonomy → cues
     # Drafting: what to say, and what to call a fact that only the owner knows.
     hello: str  # "{name}" is filled in

@@ -15,130 +15,187 @@ LEXICON = Lexicon(
         "lundi envoyer besoin faut voir vais va vas allez allons fois peu trop juste parce chez "
         "mdr jour semaine réunion plaît"
     ),
-    greetings="^bonjour | ^salut | ^coucou | ^bonsoir | ^cher | ^chère | ^hello | bonjour à tous | ^allô",
+    greetings=(
+        "^bonjour | ^salut | ^coucou | ^bonsoir | ^cher | ^chère | ^hello | bonjour à tous | ^allô"
+    ),
     thanks="merci | merci beaucoup | mille mercis | merci bcp | je vous remercie | je te remercie",
     solved=(
-        "résolu | c'est réglé | réglé | ça marche maintenant | ça fonctionne maintenant | c'est bon "
-        "maintenant | laisse tomber | laissez tomber | j'ai trouvé | plus besoin | oublie | oubliez | "
-        "problème résolu | corrigé | c'est bon j'ai | ça remarche"
+        "résolu | c'est réglé | réglé | ça marche maintenant | ça fonctionne maintenant | "
+        "c'est bon maintenant | laisse tomber | laissez tomber | j'ai trouvé | plus besoin | "
+        "oublie | oubliez | problème résolu | corrigé | c'est bon j'ai | ça remarche"
     ),
     fine=(
-        "ok | d'accord | parfait | super | génial | entendu | compris | oui | bien sûr | ça marche | "
-        "nickel | top | pas de problème | pas de souci | à demain | à bientôt | au revoir | bonne "
-        "nuit | félicitations | bravo | mdr | haha | c'est fait | bien reçu | c'est noté | noté"
+        "ok | d'accord | parfait | super | génial | entendu | compris | oui | bien sûr | "
+        "ça marche | nickel | top | pas de problème | pas de souci | à demain | à bientôt | "
+        "au revoir | bonne nuit | félicitations | bravo | mdr | haha | c'est fait | bien reçu | "
+        "c'est noté | noté"
     ),
     question_words=(
         "^qui | ^que | ^quoi | ^quand | ^où | ^pourquoi | ^comment | ^combien | ^quel | ^quelle | "
-        "^quels | ^quelles | est-ce que | est-ce qu | ^est-ce | qu'est-ce | ^c'est quoi | ^as-tu | ^avez-vous | ^es-tu | "
-        "^êtes-vous | ^y a-t-il | ^tu as | ^tu peux | ^quelqu'un | ^savez-vous | ^sais-tu | ^puis-je "
-        "| ^peut-on | ^on peut | ^faut-il | ^à quelle heure | ^pour quand | ^tu viens | ^vous "
-        "avez | ^doit-on | je me demande | je voulais savoir | ^tu sais | ^t'as | ^des nouvelles | ^veux-tu"
+        "^quels | ^quelles | est-ce que | est-ce qu | ^est-ce | qu'est-ce | ^c'est quoi | "
+        "^as-tu | ^avez-vous | ^es-tu | ^êtes-vous | ^y a-t-il | ^tu as | ^tu peux | ^quelqu'un | "
+        "^savez-vous | ^sais-tu | ^puis-je | ^peut-on | ^on peut | ^faut-il | ^à quelle heure | "
+        "^pour quand | ^tu viens | ^vous avez | ^doit-on | je me demande | je voulais savoir | "
+        "^tu sais | ^t'as | ^des nouvelles | ^veux-tu"
     ),
     asks=(
-        "peux-tu | pouvez-vous | pourrais-tu | pourriez-vous | tu peux | tu pourrais | vous pouvez "
-        "| vous pourriez | s'il te plaît | s'il vous plaît | stp | svp | merci de | dis-moi | "
-        "dites-moi | tiens-moi au courant | tenez-moi au courant | appelle-moi | appelez-moi | "
-        "rappelle-moi | rappelez-moi | envoie-moi | envoyez-moi | aide-moi | aidez-moi | j'ai "
-        "besoin de ton | j'ai besoin de ta | j'ai besoin de votre | j'ai besoin que | besoin "
-        "d'aide | j'attends ta | j'attends votre | j'attends ton | nous attendons votre | "
-        "qu'en penses-tu | qu'en pensez-vous | t'en penses quoi | tu en penses quoi | ton avis | "
-        "votre avis | ton accord | votre accord | ta validation | votre validation | auriez-vous | "
-        "aurais-tu | veuillez | n'oublie pas | n'oubliez pas | ^envoie | ^vérifie* | ^regarde | "
-        "^confirme* | ^valide* | jette un oeil | jeter un oeil | jeter un œil | quelqu'un peut | "
-        "quelqu'un pourrait | fais-moi savoir | faites-moi savoir | donne-moi | donnez-moi | "
-        "passe-moi | transmets | il faut que tu | ça te dit | je voudrais que"
+        "peux-tu | pouvez-vous | pourrais-tu | pourriez-vous | tu peux | tu pourrais | "
+        "vous pouvez | vous pourriez | s'il te plaît | s'il vous plaît | stp | svp | merci de | "
+        "dis-moi | dites-moi | tiens-moi au courant | tenez-moi au courant | appelle-moi | "
+        "appelez-moi | rappelle-moi | rappelez-moi | envoie-moi | envoyez-moi | aide-moi | "
+        "aidez-moi | j'ai besoin de ton | j'ai besoin de ta | j'ai besoin de votre | "
+        "j'ai besoin que | besoin d'aide | j'attends ta | j'attends votre | j'attends ton | "
+        "nous attendons votre | qu'en penses-tu | qu'en pensez-vous | t'en penses quoi | "
+        "tu en penses quoi | ton avis | votre avis | ton accord | votre accord | ta validation | "
+        "votre validation | auriez-vous | aurais-tu | veuillez | n'oublie pas | n'oubliez pas | "
+        "^envoie | ^vérifie* | ^regarde | ^confirme* | ^valide* | jette un oeil | jeter un oeil | "
+        "jeter un œil | quelqu'un peut | quelqu'un pourrait | fais-moi savoir | "
+        "faites-moi savoir | donne-moi | donnez-moi | passe-moi | transmets | il faut que tu | "
+        "ça te dit | je voudrais que"
     ),
     room="quelqu'un | tout le monde | tous | l'équipe | qui peut | qui sait | les gars | à tous",
     not_an_ask=(
-        "pour info | pour information | veuillez noter | à noter | merci de ne pas répondre | ne "
-        "pas répondre | pas besoin de répondre | aucune action | inutile de répondre | si vous "
-        "avez des questions | si tu as des questions | n'hésitez pas | n'hésite pas | cliquez ici "
-        "| quel plaisir | quelle joie | quelle bonne | veuillez trouver | pièce jointe | merci d'avance pour votre patience"
+        "pour info | pour information | veuillez noter | à noter | merci de ne pas répondre | "
+        "ne pas répondre | pas besoin de répondre | aucune action | inutile de répondre | "
+        "si vous avez des questions | si tu as des questions | n'hésitez pas | n'hésite pas | "
+        "cliquez ici | quel plaisir | quelle joie | quelle bonne | veuillez trouver | "
+        "pièce jointe | merci d'avance pour votre patience"
     ),
-    urgent="urgent | urgence | au plus vite | dès que possible | immédiatement | tout de suite | critique | asap | rapidement | d'urgence | date limite",
-    due="avant | d'ici | jusqu'à | jusqu'au | au plus tard | pour le | avant le | date limite | échéance | d'ici à | pour",
+    urgent=(
+        "urgent | urgence | au plus vite | dès que possible | immédiatement | tout de suite | "
+        "critique | asap | rapidement | d'urgence | date limite"
+    ),
+    due=(
+        "avant | d'ici | jusqu'à | jusqu'au | au plus tard | pour le | avant le | date limite | "
+        "échéance | d'ici à | pour"
+    ),
     due_after="au plus tard | dernier délai",
-    weekdays=("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"),
-    days={0: "aujourd'hui | ce soir | cet après-midi", 1: "demain", 2: "après-demain",
-          7: "la semaine prochaine | semaine prochaine"},
+    weekdays=(
+        "lundi",
+        "mardi",
+        "mercredi",
+        "jeudi",
+        "vendredi",
+        "samedi",
+        "dimanche",
+    ),
+    days={
+        0: "aujourd'hui | ce soir | cet après-midi",
+        1: "demain",
+        2: "après-demain",
+        7: "la semaine prochaine | semaine prochaine",
+    },
     end_of_week="fin de semaine | fin de la semaine | cette semaine",
     end_of_day="fin de journée | fin de la journée",
     months=(
-        "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre",
-        "octobre", "novembre", "décembre",
+        "janvier",
+        "février",
+        "mars",
+        "avril",
+        "mai",
+        "juin",
+        "juillet",
+        "août",
+        "septembre",
+        "octobre",
+        "novembre",
+        "décembre",
     ),
     at_time="à | vers",
     positive=(
         "super | bien | génial | merci | parfait | excellent | heureux | heureuse | content | "
-        "contente | adore | magnifique | bravo | félicitations | top | formidable | ravi | ravie | "
-        "chouette | sympa | merveilleux"
+        "contente | adore | magnifique | bravo | félicitations | top | formidable | ravi | "
+        "ravie | chouette | sympa | merveilleux"
     ),
     negative=(
-        "mal | mauvais* | cassé* | erreur | problème* | souci | panne | lent | retard | manque | triste | "
-        "malheureusement | déçu* | plainte | difficile | inquiet | inquiète | perdu | pire | "
-        "dommage | faux | bloqué* | dérange"
+        "mal | mauvais* | cassé* | erreur | problème* | souci | panne | lent | retard | manque | "
+        "triste | malheureusement | déçu* | plainte | difficile | inquiet | inquiète | perdu | "
+        "pire | dommage | faux | bloqué* | dérange"
     ),
     angry=(
-        "furieu* | en colère | inacceptable | nul | nulle | horrible | honte | honteux | scandaleux "
-        "| ridicule | merde | déteste | arnaque | marre | avocat | plus jamais | incompétent* | "
-        "inadmissible | lamentable | foutez de | n'importe quoi"
+        "furieu* | en colère | inacceptable | nul | nulle | horrible | honte | honteux | "
+        "scandaleux | ridicule | merde | déteste | arnaque | marre | avocat | plus jamais | "
+        "incompétent* | inadmissible | lamentable | foutez de | n'importe quoi"
     ),
     negations="pas | jamais | aucun | aucune | sans | ni | rien | plus",
     injection=(
-        "ignore les instructions | ignorez les instructions | ignore toutes les | ignorez toutes "
-        "les | ignore tes instructions | ignore ce qui précède | oublie tes instructions | oubliez vos instructions | oublie "
-        "toutes les | instructions précédentes | prompt système | note pour l'assistant | note à "
-        "l'assistant | note pour l'ia | message pour l'ia | à l'attention de l'assistant | si tu es une ia | si vous "
-        "êtes une ia | en tant qu'assistant | l'assistant doit | assistant ia | nouvelles instructions"
+        "ignore les instructions précédentes | ignorez les instructions précédentes | "
+        "ignore toutes les instructions | ignorez toutes les instructions | "
+        "ignore tes instructions | ignorez vos instructions | ignore tout ce qui précède | "
+        "oublie tes instructions | oubliez vos instructions | oublie toutes les instructions | "
+        "ton prompt système | révèle ton prompt | note pour l'assistant | note à l'assistant | "
+        "note pour l'ia | message pour l'ia | message à l'ia | à l'attention de l'ia | "
+        "à l'attention de l'assistant ia | si tu es une ia | si vous êtes une ia | "
+        "en tant qu'assistant tu dois | en tant qu'assistant vous devez | en tant qu'ia | "
+        "instructions pour l'assistant | instructions pour l'ia"
+    ),
+    commits=(
+        "j'ai | je vais | je t'envoie | je vous envoie | je m'en occupe | c'est fait | ^envoyé | "
+        "^fait | c'est parti | ci-joint | nous avons envoyé | je l'ai | je ferai | je t'appelle | "
+        "je suis | approuvé | validé | je le fais | je te | ça me va | à demain | "
+        "à tout à l'heure"
     ),
     topics={
         "question": (
-            "quelqu'un a | quelqu'un sait | qui a | qui sait | différence entre | quelle différence | tu sais où | savez-vous où | sais-tu | savez-vous | tu sais | comment faire | comment on | c'est "
-            "quoi | où est | où se trouve | où puis-je | une question | petite question | pourquoi | quel est | quelle est | qui est "
-            "| que signifie | est-ce possible | est-il possible | ça veut dire quoi | je me demande"
+            "quelqu'un a | quelqu'un sait | qui a | qui sait | différence entre | "
+            "quelle différence | tu sais où | savez-vous où | sais-tu | savez-vous | tu sais | "
+            "comment faire | comment on | c'est quoi | où est | où se trouve | où puis-je | "
+            "une question | petite question | pourquoi | quel est | quelle est | qui est | "
+            "que signifie | est-ce possible | est-il possible | ça veut dire quoi | je me demande"
         ),
         "request": (
-            "peux-tu | pouvez-vous | pourrais-tu | pourriez-vous | tu peux | s'il te plaît | s'il "
-            "vous plaît | stp | svp | envoie-moi | envoyez-moi | j'ai besoin de ton | j'ai besoin "
-            "de votre | valider | ta validation | votre validation | relire | merci de | ton "
-            "accord | jeter un oeil | jeter un œil | transférer | signer | veuillez | donne-moi"
+            "peux-tu | pouvez-vous | pourrais-tu | pourriez-vous | tu peux | s'il te plaît | "
+            "s'il vous plaît | stp | svp | envoie-moi | envoyez-moi | j'ai besoin de ton | "
+            "j'ai besoin de votre | valider | ta validation | votre validation | relire | "
+            "merci de | ton accord | jeter un oeil | jeter un œil | transférer | signer | "
+            "veuillez | donne-moi"
         ),
         "scheduling": (
-            "on déjeune | on dîne | on se voit | prendre un café | un café demain | petit-déjeuner | un verre | faire le point | réunion | rendez-vous | rdv | agenda | calendrier | créneau | disponible | dispo | "
-            "disponibilité* | à quelle heure | déplacer | reporter | décaler | se voir | libre | "
-            "déjeuner | visio | appel demain | ça te va | ça vous convient | te convient | vous convient | planifier | décalé | qu'on se voie"
+            "on déjeune | on dîne | on se voit | prendre un café | un café demain | "
+            "petit-déjeuner | un verre | faire le point | réunion | rendez-vous | rdv | agenda | "
+            "calendrier | créneau | disponible | dispo | disponibilité* | à quelle heure | "
+            "déplacer | reporter | décaler | se voir | libre | déjeuner | visio | appel demain | "
+            "ça te va | ça vous convient | te convient | vous convient | planifier | décalé | "
+            "qu'on se voie"
         ),
         "incident": (
-            "panne | en panne | hors service | incident | alerte | serveur | production | injoignable | "
-            "inaccessible | perte de données | taux d'erreur | d'astreinte | est tombé | coupure | "
-            "erreurs 500 | interruption | faille | ne répond plus | plantée"
+            "panne | en panne | hors service | incident | alerte | serveur | production | "
+            "injoignable | inaccessible | perte de données | taux d'erreur | d'astreinte | "
+            "est tombé | coupure | erreurs 500 | interruption | faille | ne répond plus | plantée"
         ),
         "sales": (
-            "devis | prix | tarif | tarifs | remise | facture | contrat | acheter | achat | licence* "
-            "| démo | démonstration | combien coûte | combien ça coûte | coûte | commander | offre "
-            "commerciale | proposition commerciale | partenariat | abonnement | renouvellement | fournisseur | en stock"
+            "devis | prix | tarif | tarifs | remise | facture | contrat | acheter | achat | "
+            "licence* | démo | démonstration | combien coûte | combien ça coûte | coûte | "
+            "commander | offre commerciale | proposition commerciale | partenariat | abonnement | "
+            "renouvellement | fournisseur | en stock"
         ),
         "support": (
-            "ne marche pas | ne fonctionne pas | marche pas | ne fonctionne plus | ne marche plus | message d'erreur | "
-            "ma commande | mon compte | mot de passe | remboursement | rembourser | aide | problème avec | plante "
-            "| bloqué | me connecter | connexion | pas arrivé | pas reçu | pas encore reçu | endommagé* | garantie | "
+            "ne marche pas | ne fonctionne pas | marche pas | ne fonctionne plus | "
+            "ne marche plus | message d'erreur | ma commande | mon compte | mot de passe | "
+            "remboursement | rembourser | aide | problème avec | plante | bloqué | me connecter | "
+            "connexion | pas arrivé | pas reçu | pas encore reçu | endommagé* | garantie | "
             "installer | cassé | souci avec | colis | bug | n'arrive pas à"
         ),
         "fyi": (
-            "j'ai déposé | j'ai mis à jour | j'ai partagé | j'ai ajouté | pour info | pour information | à titre d'information | je vous informe | annonce | note de | newsletter | compte "
-            "rendu | compte-rendu | à noter | à partir de | résumé de | publié | aucune action | "
-            "fyi | est désormais | mise à jour | rappel | est en ligne | déployé | sera fermé | pas besoin de répondre"
+            "j'ai déposé | j'ai mis à jour | j'ai partagé | j'ai ajouté | pour info | "
+            "pour information | à titre d'information | je vous informe | annonce | note de | "
+            "newsletter | compte rendu | compte-rendu | à noter | à partir de | résumé de | "
+            "publié | aucune action | fyi | est désormais | mise à jour | rappel | est en ligne | "
+            "déployé | sera fermé | pas besoin de répondre"
         ),
         "social": (
-            "joyeux anniversaire | anniversaire | félicitations | comment vas-tu | comment ça va | ça va | week-end | "
-            "bonne nuit | joyeux noël | bonne année | je t'aime | mdr | fête | bière | café | vacances | apéro | "
-            "dîner | bienvenue | bisous | tu me manques | film | bon appétit | bon rétablissement | bravo | resto | match"
+            "joyeux anniversaire | anniversaire | félicitations | comment vas-tu | "
+            "comment ça va | ça va | week-end | bonne nuit | joyeux noël | bonne année | "
+            "je t'aime | mdr | fête | bière | café | vacances | apéro | dîner | bienvenue | "
+            "bisous | tu me manques | film | bon appétit | bon rétablissement | bravo | resto | "
+            "match"
         ),
         "spam": (
             "cliquez ici | cliquez | vous avez gagné | gagnant | gagnez | gagner de l'argent | "
             "argent facile | gratuit | gratuitement | offre limitée | casino | crypto | bitcoin | "
             "revenus passifs | rendement garanti | garanti* | travaillez de chez vous | loterie | "
-            "votre compte sera suspendu | vérifiez votre compte | cadeau | abonnés | prêt rapide | doublez"
+            "votre compte sera suspendu | vérifiez votre compte | cadeau | abonnés | "
+            "prêt rapide | doublez"
         ),
     },
     hello="Bonjour {name},",
@@ -160,24 +217,40 @@ LEXICON = Lexicon(
         "free": "Cela me conviendrait : {gap}.",
     },
     gaps={
-        "date": "date", "time": "heure", "amount": "montant", "number": "nombre",
-        "link": "lien", "email": "adresse e-mail", "phone": "téléphone",
-        "order": "numéro de commande", "name": "nom", "place": "lieu ou lien",
-        "address": "adresse", "file": "fichier", "when": "date ou heure",
-        "how_much": "montant", "where": "lieu ou lien", "who": "nom",
-        "free": "oui, non ou un autre moment", "secret": "secret",
+        "date": "date",
+        "time": "heure",
+        "amount": "montant",
+        "number": "nombre",
+        "link": "lien",
+        "email": "adresse e-mail",
+        "phone": "téléphone",
+        "order": "numéro de commande",
+        "name": "nom",
+        "place": "lieu ou lien",
+        "address": "adresse",
+        "file": "fichier",
+        "when": "date ou heure",
+        "how_much": "montant",
+        "where": "lieu ou lien",
+        "who": "nom",
+        "free": "oui, non ou un autre moment",
+        "secret": "secret",
     },
     asked={
         "when": "quand | à quelle heure | quel jour | pour quand | combien de temps | quelle date",
         "how_much": "combien | quel prix | quel tarif | le prix",
         "where": "où | le lien | quelle adresse",
         "who": "qui est | à qui | qui peut | qui s'occupe",
-        "free": "ça te va | ça vous va | te convient | vous convient | es-tu libre | êtes-vous "
-        "libre | tu es libre | tu es dispo | es-tu dispo | se voir | reporter | décaler | déplacer",
+        "free": (
+            "ça te va | ça vous va | te convient | vous convient | es-tu libre | "
+            "êtes-vous libre | tu es libre | tu es dispo | es-tu dispo | se voir | reporter | "
+            "décaler | déplacer"
+        ),
     },
     summaries={
-        "injection": "{name} a envoyé un message avec des instructions pour un assistant ; "
-        "non cité.",
+        "injection": (
+            "{name} a envoyé un message avec des instructions pour un assistant ; non cité."
+        ),
         "nothing": "{name} a envoyé quelque chose sans texte.",
         "files": "{name} a envoyé des fichiers : {files}",
     },

@@ -14,6 +14,6 @@ WARNING_WORDS: Mapping[str, str] = {  # role → phrases; a regex runs only besi
     ),
     "secret_word": (
         "pass* | pwd | kennwort | contrase* | mot de passe | парол* | 密码 | secret* | "
-        "token | key | apikey"
+        "token | key | apikey | xox*"
     ),
 }

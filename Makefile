@@ -1,0 +1,63 @@
+# `make help` lists what there is. Python 3.11+, make and a package registry are all it needs.
+
+# A bare environment (`env -i`) has no PATH, and Python cannot find itself without one.
+export PATH := $(or $(PATH),/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 3000
+
+# Everything of an installation from this clone lies in one folder, wherever a command is run.
+export COMMUNICATOR_HOME ?= $(CURDIR)/.communicator
+export DAGSTER_HOME ?= $(CURDIR)
+
+.PHONY: help install demo dev test test-faults lint types build bench lock clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/.installed  ## Make the environment from the lock file
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Communicator needs Python 3.11 or newer: say which with make PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV) (a minute or two) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install  ## Import made-up exports, materialise every asset, show the inbox
+	@$(BIN)/communicator demo
+
+dev: install  ## Start the Dagster web UI and daemon on the same data
+	@$(BIN)/communicator doctor > /dev/null || $(BIN)/communicator doctor
+	@echo "Dagster: http://127.0.0.1:$(PORT)   (Ctrl-C ends it)"
+	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level warning
+
+test: install  ## Run the tests
+	@$(BIN)/pytest -n 2 -m "not faults"
+
+test-faults: install  ## Kill imports and materialisations at random moments, at full size
+	@$(BIN)/pytest -m faults
+
+lint: install  ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install  ## Check types, strictly
+	@$(BIN)/mypy
+
+build: install  ## Build the wheel
+	@$(BIN)/hatchling build
+
+bench: install  ## Print speeds and memory as ratios to known tools (takes some minutes)
+	@$(MAKE) --no-print-directory -C benchmarks
+
+lock:  ## Resolve the lock file anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+		--extra dev pyproject.toml -o requirements.lock --quiet
+
+clean:  ## Remove the environment and everything built; data in .communicator stays
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

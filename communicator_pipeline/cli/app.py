@@ -1,0 +1,30 @@
+"""The command's own options, and its subcommands put together."""
+
+from __future__ import annotations
+
+import typer
+
+from communicator_pipeline.cli import accounts, dead_letters, demo, imports, reading, running, trying
+
+app = typer.Typer(
+    name="communicator",
+    help="Your messages from everywhere, as one prioritised inbox.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals hold messages, and could hold secrets
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+
+app.command("import")(imports.import_file)
+app.command("inbox")(reading.inbox)
+app.command("show")(reading.show)
+app.command("search")(reading.search)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command("materialize")(running.materialize)
+app.command("digest")(running.digest)
+app.command("status")(running.status)
+app.command("group")(trying.group_file)
+app.command("analyze")(trying.analyze_file)
+app.command("doctor")(running.doctor)
+app.command("demo")(demo.demo)

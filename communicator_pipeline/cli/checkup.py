@@ -1,0 +1,173 @@
+"""What `communicator doctor` looks at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import apsw
+
+from communicator_pipeline.platforms import platforms
+from communicator_pipeline.storage import Stores, home, open_local
+from communicator_pipeline.storage.accounts import account_keys, load_account, users
+from communicator_pipeline.storage.work import WorkQueue
+
+LITTLE_DISK = 2 * 2**30  # bytes
+
+State = Literal["ok", "warning", "failed"]
+
+
+@dataclass
+class Finding:
+    what: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def checkup() -> list[Finding]:
+    """Every finding; a check that breaks is a finding too."""
+    findings = [_python(), _sqlite(), _home(), _disk()]
+    if findings[2].state == "failed":
+        return findings
+    try:
+        stores = open_local(home())
+    except Exception as error:
+        findings.append(
+            Finding(
+                "database",
+                "failed",
+                str(error),
+                f"move {home() / 'communicator.db'} aside and restore it from a backup",
+            )
+        )
+        return findings
+    checks: list[Callable[[Stores], Finding]] = [
+        _integrity,
+        _platforms,
+        _dagster,
+        _accounts,
+        _owners,
+        _work,
+        _letters,
+    ]
+    for check in checks:
+        try:
+            findings.append(check(stores))
+        except Exception as error:
+            name = check.__name__.strip("_")
+            findings.append(Finding(name, "failed", f"{type(error).__name__}: {error}"))
+    return findings
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    return Finding("python", "ok" if good else "failed", version, "" if good else "use 3.11+")
+
+
+def _sqlite() -> Finding:
+    # 3.7.0 to 3.51.2 can lose or corrupt a WAL database that several connections write.
+    version = apsw.sqlite_lib_version()
+    good = tuple(map(int, version.split("."))) >= (3, 51, 3)
+    return Finding(
+        "sqlite",
+        "ok" if good else "failed",
+        f"{version}, brought along by apsw",
+        "" if good else "make install: the lock file has an apsw whose SQLite is safe",
+    )
+
+
+def _home() -> Finding:
+    folder = home()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        return Finding(
+            "home", "failed", f"{folder}: {error}", "set COMMUNICATOR_HOME to a folder of yours"
+        )
+    return Finding("home", "ok", str(folder))
+
+
+def _disk() -> Finding:
+    place = home()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    few = free < LITTLE_DISK
+    return Finding(
+        "disk",
+        "warning" if few else "ok",
+        f"{free / 2**30:.1f} GiB free",
+        "make room: a landing that cannot be written is refused, not lost" if few else "",
+    )
+
+
+def _integrity(stores: Stores) -> Finding:
+    rows = stores.database.execute("SELECT count(*) AS n FROM d1_migrations")
+    return Finding("database", "ok", f"opens, {rows[0]['n']} migrations applied")
+
+
+def _platforms(stores: Stores) -> Finding:
+    return Finding("platforms", "ok", ", ".join(platforms()))
+
+
+def _dagster(stores: Stores) -> Finding:
+    from communicator_pipeline.runs import open_instance
+
+    with open_instance() as instance:
+        runs = instance.get_runs_count()
+        where = os.environ.get("DAGSTER_HOME") or str(home() / "dagster")
+    return Finding("dagster", "ok", f"{runs} runs in {where}")
+
+
+def _accounts(stores: Stores) -> Finding:
+    people = ", ".join(user.user_id for user in users(stores.database))
+    accounts = account_keys(stores.database)
+    if not accounts:
+        return Finding(
+            "accounts", "warning", "none yet", "communicator import FILE brings in an export"
+        )
+    return Finding("accounts", "ok", f"{len(accounts)} of {people}")
+
+
+def _owners(stores: Stores) -> Finding:
+    unknown = [
+        key for key in account_keys(stores.database) if not load_account(stores.database, key).me
+    ]
+    if unknown:
+        return Finding(
+            "owners",
+            "warning",
+            f"nobody is you in {', '.join(unknown)}",
+            f"communicator accounts me {unknown[0]} NAME",
+        )
+    return Finding("owners", "ok", "every account knows who you are")
+
+
+def _work(stores: Stores) -> Finding:
+    dirty = WorkQueue(stores.database).dirty()
+    if not dirty:
+        return Finding("work", "ok", "everything that has landed is in the inbox")
+    return Finding(
+        "work",
+        "warning",
+        f"{len(dirty)} touched days, the oldest since {min(d.since for d in dirty)[:16]}",
+        "communicator materialize does them now; `make dev` does them as they come",
+    )
+
+
+def _letters(stores: Stores) -> Finding:
+    rows = stores.database.execute(
+        "SELECT count(*) AS n FROM dead_letters WHERE state = 'open'"
+    )
+    count = rows[0]["n"]
+    advice = "communicator dead-letters list says why" if count else ""
+    return Finding("dead letters", "warning" if count else "ok", str(count), advice)

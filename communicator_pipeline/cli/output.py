@@ -1,0 +1,102 @@
+"""How the command talks: tables for people, JSON for programs, errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from communicator_pipeline.storage import Stores, home, open_local
+from communicator_pipeline.storage.accounts import NotFound, users
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+DEAD_LETTERED = 3
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsUser = Annotated[
+    str | None,
+    typer.Option("--user", envvar="COMMUNICATOR_USER", help="Whose inbox; needed if many."),
+]
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON on standard output, and nothing else there."""
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str) + b"\n")
+    sys.stdout.flush()
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and what to do, and end."""
+    err.print(f"[red]error:[/red] {_escaped(message)}", soft_wrap=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Expected errors end the command with their message, without a traceback."""
+    try:
+        yield
+    except (NotFound, ValueError, OSError) as error:
+        fail(str(error))
+
+
+def stores() -> Stores:
+    """The installation's stores."""
+    return open_local(home())
+
+
+def acting_user(opened: Stores, asked: str | None) -> str:
+    """Whose inbox it is: the one asked for, or the only one there is."""
+    known = [user.user_id for user in users(opened.database)]
+    if asked is not None:
+        if asked not in known:
+            fail(f"there is no user {asked!r} (there are: {', '.join(known) or 'none yet'})")
+        return asked
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        fail("nothing is here yet: import an export with `communicator import FILE`")
+    fail(f"there are {len(known)} users: say which with --user ({', '.join(known)})", 2)
+
+
+def plain_table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+
+
+def ago(text: str | None, now: datetime | None = None) -> str:
+    """How long ago a time in the database was, in its largest unit."""
+    if not text:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds()
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def interactive() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
+
+
+def escaped(values: Sequence[Any]) -> list[str]:
+    """Values as table cells: markup in a stranger's text is text."""
+    return [_escaped(str(value)) for value in values]

@@ -1,0 +1,31 @@
+"""Who "me" is in an account, and understanding everything anew when that was somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import Account, Accounts
+from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.work import WorkQueue
+
+
+def set_owner(
+    stores: Stores, accounts: Accounts, account: Account, ids: Iterable[str]
+) -> tuple[Account, int]:
+    """Set the owner's person ids. Returns the account, and how many days with messages were
+    marked because of it: none if nothing changed.
+
+    The days are marked first: killed in between, they are understood anew for nothing, which is
+    better than never.
+    """
+    me = frozenset(ids)
+    if me == account.me:
+        return account, 0
+    days = [
+        day
+        for month in stores.lake.months("raw_messages", account.account)
+        for day in stores.lake.manifest("raw_messages", AccountMonth(account.account, month)).days
+    ]
+    WorkQueue(stores.database).mark(account.account, days, "the owner was corrected")
+    return accounts.set_me(account.account, me), len(days)

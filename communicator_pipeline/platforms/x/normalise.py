@@ -1,0 +1,197 @@
+"""What a payload of X says: text, thread, mentions, media, edits, deletions.
+
+https://docs.x.com/x-api/fundamentals/data-dictionary (read 2026-11); in archives the posts have
+the older form of API 1.1, with `entities`.
+"""
+
+from __future__ import annotations
+
+import html
+import mimetypes
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from communicator_pipeline.messages import Attachment, ChannelKind, Message
+from communicator_pipeline.platforms import Arrived
+from communicator_pipeline.platforms.instants import iso_micros, moment
+from communicator_pipeline.platforms.x.export import FEED, edited_micros, post_micros
+
+_SHORT = re.compile(r"https?://t\.co/\w+")
+_HANDLE = re.compile(r"(?<![\w@/])@(\w{1,20})")
+_REPOST = re.compile(r"RT @(\w{1,20}): ")
+
+
+def normalise(arrived: Arrived) -> Message:
+    """The message that the payload is; KeyError, TypeError or ValueError if none."""
+    item: dict[str, Any] = arrived.payload
+    if not isinstance(item, dict):
+        raise TypeError(f"a message should be an object, this is {type(item).__name__}")
+    if arrived.kind == "deletion":
+        return Message(
+            message_id=arrived.message_id,
+            channel_id=arrived.channel_id,
+            channel_kind="feed",
+            sent_at=moment(post_micros(item)),
+            author_id=_author(item),
+            text="",
+            deleted=True,
+        )
+    return _post(arrived, item) if arrived.channel_id == FEED else _direct_message(arrived, item)
+
+
+def _post(arrived: Arrived, post: dict[str, Any]) -> Message:
+    sent_at = moment(post_micros(post))
+    mentions: list[str] = []
+    text = _whole_text(post, mentions)
+    repost = _REPOST.match(html.unescape(_words(post)))
+    answered = post.get("in_reply_to_status_id_str") or post.get("in_reply_to_status_id")
+    edit = (post.get("edit_info") or {}).get("edit") or {}
+    first = edit.get("initialTweetId")
+    likes = [
+        (name, int(count))
+        for name, key in (("like", "favorite_count"), ("repost", "retweet_count"))
+        if (count := str(post.get(key) or "0")).isascii() and count.isdigit() and 0 < len(count) < 10
+    ]
+    return Message(
+        message_id=arrived.message_id,
+        channel_id=arrived.channel_id,
+        channel_kind="feed",
+        sent_at=sent_at,
+        author_id=_author(post),
+        text=text,
+        thread_id=f"{FEED}:{first}" if first else None,
+        reply_to=f"{FEED}:{answered}" if answered else None,
+        mentions=tuple(dict.fromkeys(mentions)),
+        attachments=tuple(_pictures(post, arrived)),
+        reactions=tuple((name, count) for name, count in likes if count),
+        forwarded_from=f"@{repost[1]}" if repost else None,
+        edited_at=sent_at if first else None,
+    )
+
+
+def _author(post: dict[str, Any]) -> str:
+    return str((post.get("communicator") or {}).get("author") or "")
+
+
+def _words(post: dict[str, Any]) -> str:
+    text = post.get("full_text", post.get("text"))
+    if not isinstance(text, str):
+        raise TypeError(f"full_text should be a text, it is {type(text).__name__}")
+    return text
+
+
+def _whole_text(post: dict[str, Any], mentions: list[str]) -> str:
+    """The text with its links spelled out, its own pictures' links left out, people as ids."""
+    entities = post.get("entities") or {}
+    note = (post.get("communicator") or {}).get("note") or {}
+    links = {u.get("url"): u.get("expanded_url") for u in entities.get("urls") or ()}
+    links |= {m.get("url"): "" for m in _media(post)}
+    links |= {u.get("shortUrl"): u.get("expandedUrl") for u in note.get("urls") or ()}
+    people = {
+        str(m.get("screen_name")).lower(): m["id_str"]
+        for m in entities.get("user_mentions") or ()
+        if isinstance(m.get("id_str"), str) and m["id_str"] not in ("", "-1")
+    }
+    whole = note.get("text")
+    text = whole if isinstance(whole, str) else html.unescape(_words(post))
+    text = _REPOST.sub("", text, count=1) if _REPOST.match(text) else text
+    text = _spelled_out(text, links)
+
+    def named(match: re.Match[str]) -> str:
+        person = people.get(match[1].lower())
+        if person is None:
+            return match[0]
+        mentions.append(person)
+        return f"<@{person}>"
+
+    return _HANDLE.sub(named, text)
+
+
+def _spelled_out(text: str, links: dict[Any, Any]) -> str:
+    def expanded(match: re.Match[str]) -> str:
+        known = links.get(match[0])
+        return match[0] if known is None else str(known)
+
+    return _SHORT.sub(expanded, text).strip()
+
+
+def _media(post: dict[str, Any]) -> list[dict[str, Any]]:
+    for key in ("extended_entities", "entities"):
+        media = (post.get(key) or {}).get("media")
+        if isinstance(media, list) and media:
+            return [entry for entry in media if isinstance(entry, dict)]
+    return []
+
+
+def _pictures(post: dict[str, Any], arrived: Arrived) -> Iterator[Attachment]:
+    """A post's pictures and films: the file in the archive, else where it can be had."""
+    files = dict(arrived.files)
+    for entry in _media(post):
+        video = entry.get("video_info") or {}
+        urls = [v.get("url") for v in video.get("variants") or () if isinstance(v, dict)]
+        urls = [u for u in [*urls, entry.get("media_url_https")] if isinstance(u, str)]
+        names = [_file_name(url) for url in urls]
+        path = next((p for p in files if p.endswith(tuple(f"-{name}" for name in names))), None)
+        if path is not None:
+            yield _stored(path, files.pop(path))
+        elif urls:
+            yield Attachment(names[-1], _mime(names[-1]), url=urls[-1])
+    for path, sha256 in files.items():
+        yield _stored(path, sha256)
+
+
+def _stored(path: str, sha256: str) -> Attachment:
+    name = path.rsplit("/", 1)[-1].split("-", 1)[-1]
+    return Attachment(name, _mime(name), sha256=sha256 or None)
+
+
+def _file_name(url: str) -> str:
+    return url.split("?", 1)[0].rsplit("/", 1)[-1] or "file"
+
+
+def _mime(name: str) -> str | None:
+    return mimetypes.guess_type(name)[0]
+
+
+def _direct_message(arrived: Arrived, item: dict[str, Any]) -> Message:
+    text = item.get("text") or ""
+    if not isinstance(text, str):
+        raise TypeError(f"text should be a text, it is {type(text).__name__}")
+    media = [url for url in item.get("mediaUrls") or () if isinstance(url, str)]
+    links = {u.get("url"): u.get("expanded") for u in item.get("urls") or () if isinstance(u, dict)}
+    text = _spelled_out(text, links)
+    if media and (last := _SHORT.search(text, max(0, text.rfind("https://")))):
+        # The picture's own link stands at the end, and is in no list.
+        text = text[: last.start()].rstrip() if last.end() == len(text) else text
+    edited = edited_micros(item)
+    reactions: dict[str, int] = {}
+    for reaction in item.get("reactions") or ():
+        if isinstance(reaction, dict):
+            name = str(reaction.get("reactionKey") or "reaction")
+            reactions[name] = reactions.get(name, 0) + 1
+    channel_kind: ChannelKind = arrived.channel_kind  # type: ignore[assignment]
+    return Message(
+        message_id=arrived.message_id,
+        channel_id=arrived.channel_id,
+        channel_kind=channel_kind,
+        sent_at=moment(iso_micros(str(item["createdAt"]))),
+        author_id=str(item["senderId"]),
+        text=text,
+        attachments=tuple(_sent_files(media, arrived)),
+        reactions=tuple(reactions.items()),
+        edited_at=moment(edited) if edited else None,
+    )
+
+
+def _sent_files(media: list[str], arrived: Arrived) -> Iterator[Attachment]:
+    files = dict(arrived.files)
+    for url in media:
+        name = _file_name(url)
+        path = next((p for p in files if p.endswith(f"-{name}")), None)
+        if path is not None:
+            yield _stored(path, files.pop(path))
+        else:
+            yield Attachment(name, _mime(name), url=url)
+    for path, sha256 in files.items():
+        yield _stored(path, sha256)

@@ -1,0 +1,59 @@
+"""What the tests share: stores in a temporary folder, and an account that is filled from text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from communicator_pipeline.ingestion.exports import import_export, open_export
+from communicator_pipeline.storage import Stores, open_local
+from communicator_pipeline.storage.accounts import Accounts, add_user
+
+Line = dict[str, object]
+Fill = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may touch the installation of whoever runs it."""
+    monkeypatch.setenv("COMMUNICATOR_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("COMMUNICATOR_USER", raising=False)
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    """Fresh stores with the user ana and her empty account ana-chat; she is the author ana."""
+    opened = open_local(tmp_path / "home")
+    add_user(opened.database, "ana", "Ana")
+    accounts = Accounts(opened.database, "ana")
+    accounts.add("ana-chat", "generic", "Chat")
+    accounts.set_me("ana-chat", ["ana"])
+    yield opened
+
+
+@pytest.fixture
+def fill(stores: Stores, tmp_path: Path) -> Fill:
+    """Import lines of generic JSONL into ana-chat (or another account)."""
+
+    def filled(*lines: Line, account: str = "ana-chat", name: str = "chat.jsonl") -> None:
+        file = tmp_path / name
+        file.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        import_export(open_export(file), account, stores.database, stores.lake)
+
+    return filled
+
+
+def line(number: int, sent_at: str, author: str, text: str, **more: object) -> Line:
+    """One message of generic JSONL in the channel `c1`."""
+    return {
+        "id": f"m{number}",
+        "channel": "c1",
+        "sent_at": sent_at,
+        "author": author,
+        "text": text,
+        **more,
+    }
