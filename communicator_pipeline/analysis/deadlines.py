@@ -38,8 +38,11 @@ class Deadline:
     strict: bool
 
 
-def has_date_words(reading: Reading) -> bool:
-    return not _DATED.isdisjoint(reading.roles)
+def names_a_time(reading: Reading) -> bool:
+    """Whether a message names a day, or an hour as people write it."""
+    return not _DATED.isdisjoint(reading.roles) or any(
+        t[0].isdigit() and (_CLOCK.fullmatch(t) or _HOUR.fullmatch(t)) for t in reading.tokens
+    )
 
 
 def deadline_of(reading: Reading, language: str) -> Deadline | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from communicator_pipeline.analysis.lexicon import phrases
+from communicator_pipeline.analysis.lexicon.warnings import WARNING_WORDS
 from communicator_pipeline.analysis.reading import Reading
 from communicator_pipeline.analysis.tokens import CODE
 
@@ -64,6 +66,12 @@ SECRET = re.compile(
 """Strings that look like keys, tokens and passwords; spelled as their issuers do."""
 
 _MARKUP = ("<!--", "![", "<|", "[INST", "[/INST", "<system", "<instructions")
+_AI = re.compile(r"\b(?:ai|llm)s?\b", re.IGNORECASE)
+_STEMS = {  # "ai" is part of too many words
+    role: tuple(p.rstrip("*") for p in phrases(listing) if p not in ("ai", "llm"))
+    for role, listing in WARNING_WORDS.items()
+}
+_LONG_RUN = re.compile(r"[A-Za-z0-9_-]{12}")
 _LONG_WORD = 12  # letters and digits in a row from which a word may be a key
 
 
@@ -90,13 +98,27 @@ def is_injection(reading: Reading) -> bool:
 
 def addresses_an_assistant(text: str) -> bool:
     """The same of a bare text, by its wording and its hidden characters alone."""
-    shown = HIDDEN.sub("", _FLAG.sub("", text))
-    hidden = len(_FLAG.sub("", text)) - len(shown)
-    return hidden >= MANY_HIDDEN or bool(_INSTRUCTION.search(shown))
+    if not text.isascii():
+        unflagged = _FLAG.sub("", text)
+        text = HIDDEN.sub("", unflagged)
+        if len(unflagged) - len(text) >= MANY_HIDDEN:
+            return True
+    return _might(text, "assistant_word", _MARKUP) and bool(_INSTRUCTION.search(text))
 
 
 def holds_a_secret(text: str) -> bool:
-    return bool(SECRET.search(text))
+    might = _LONG_RUN.search(text) or _might(text, "secret_word", ("-----",))
+    return bool(might and SECRET.search(text))
+
+
+def _might(text: str, role: str, marks: Sequence[str]) -> bool:
+    """Whether a bare text holds a warning word, so that a slow regex is worth its time."""
+    lower = text.lower()
+    return (
+        any(stem in lower for stem in _STEMS[role])
+        or any(mark in text for mark in marks)
+        or (role == "assistant_word" and bool(_AI.search(text)))
+    )
 
 
 def without_secrets(text: str, gap: str = "[…]") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from itertools import pairwise
 
 import pandas as pd
 import pyarrow as pa
@@ -90,34 +90,47 @@ def _group_days(
     days: list[str],
     numbers: Counter[str],
 ) -> NewDays:
-    lake, account = stores.lake, partition.account
-    names = directory(stores.database, account)
-    messages = {
-        day: readable_messages(lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
-        for day in days
-    }
+    """The chosen days, and those behind them that are handed something else than before.
+
+    `days` grows by the latter: they are marked too, for what stands on them is redone by the
+    run that takes the mark. So a change travels through a month in one go.
+    """
+    names = directory(stores.database, partition.account)
+
+    def read(day: str) -> pd.DataFrame:
+        return readable_messages(
+            stores.lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names
+        )
+
+    messages = {day: read(day) for day in days}
     known = _known_parents(stores, partition, messages)
+    fresh: dict[str, str] = {}
     written: dict[str, pa.Table | None] = {}
     moved: set[str] = set()
-    for day in days:
+    for day, following in pairwise([*raw.days, None]):
+        if day not in messages or day is None:
+            continue
         carry = _carry_before(stores, partition, manifest, raw, written, day)
-        membership, handed_over = group(messages[day], carry, known)
-        known |= dict(
-            zip(membership["message_id"], membership["conversation_id"], strict=True)
-        )
-        membership = membership.merge(messages[day][["message_id", "sent_at", "kind"]])
-        table = pa.Table.from_pandas(
-            membership.sort_values(["sent_at", "message_id"]),
-            schema=MEMBERSHIP_SCHEMA,
-            preserve_index=False,
-        )
-        numbers["messages"] += table.num_rows
-        numbers["conversations begun"] += int((membership["parent_message_id"].isna()).sum())
-        numbers.update(f"linked by {reason}" for reason in membership["link_reason"])
-        moved |= _moved(lake, partition, manifest, day, table)
+        frame = messages.pop(day)
+        membership, handed_over = group(frame, carry, known | fresh)
+        membership = membership.merge(frame[["message_id", "sent_at", "kind"]], how="left")
+        fresh |= dict(zip(membership["message_id"], membership["conversation_id"], strict=True))
+        table = pa.Table.from_pandas(membership, schema=MEMBERSHIP_SCHEMA, preserve_index=False)
         written[day] = table
         written[carry_of(day)] = pa.Table.from_pandas(handed_over, preserve_index=False)
-        _tell_next_day(stores, partition, scope, manifest, raw, day, written[carry_of(day)])
+        numbers["messages"] += table.num_rows
+        numbers["conversations begun"] += int(membership["parent_message_id"].isna().sum())
+        numbers.update(f"linked by {reason}" for reason in membership["link_reason"])
+        moved |= _moved(stores, partition, manifest, day, table)
+        if not _hands_over_something_else(manifest, day, written[carry_of(day)]):
+            continue
+        if following is None:
+            _tell_next_month(stores, partition, scope, day)
+        elif following not in messages:
+            messages[following] = read(following)
+            known |= _known_parents(stores, partition, {following: messages[following]})
+            days.append(following)
+            _mark(stores, partition, following, day)
     _tell_dependants(stores, partition, scope, days, moved)
     return written
 
@@ -193,38 +206,32 @@ def _carry_before(
     return None
 
 
-def _tell_next_day(
-    stores: Stores,
-    partition: AccountMonth,
-    scope: Scope,
-    manifest: Manifest,
-    raw: Manifest,
-    day: str,
-    handed_over: pa.Table,
-) -> None:
+def _hands_over_something_else(manifest: Manifest, day: str, carry: pa.Table) -> bool:
     old = manifest.entries.get(carry_of(day))
-    if old is not None and old.digest == parquet_digest(handed_over):
+    return carry.num_rows > 0 if old is None else old.digest != parquet_digest(carry)
+
+
+def _tell_next_month(
+    stores: Stores, partition: AccountMonth, scope: Scope, day: str
+) -> None:
+    months = stores.lake.months(raw_messages.ASSET, partition.account)
+    month = next((m for m in months if m > partition.month), None)
+    if month is None:
         return
-    if old is None and handed_over.num_rows == 0:
-        return
-    following = next((d for d in raw.days if d > day), None)
-    if following is None:
-        months = stores.lake.months(raw_messages.ASSET, partition.account)
-        month = next((m for m in months if m > partition.month), None)
-        if month is None:
-            return
-        later = stores.lake.manifest(
-            raw_messages.ASSET, AccountMonth(partition.account, month)
-        )
-        following = min(later.days, default=None)
+    later = stores.lake.manifest(raw_messages.ASSET, AccountMonth(partition.account, month))
+    following = min(later.days, default=None)
     if following is not None and not scope.covers(partition.account, following):
-        WorkQueue(stores.database).mark(
-            partition.account, [following], f"{day} hands over something else"
-        )
+        _mark(stores, partition, following, day)
+
+
+def _mark(stores: Stores, partition: AccountMonth, following: str, day: str) -> None:
+    WorkQueue(stores.database).mark(
+        partition.account, [following], f"{day} hands over something else"
+    )
 
 
 def _moved(
-    lake: Any, partition: AccountMonth, manifest: Manifest, day: str, table: pa.Table
+    stores: Stores, partition: AccountMonth, manifest: Manifest, day: str, table: pa.Table
 ) -> set[str]:
     """Messages that are new to the day, or belong to another conversation than before."""
     now = dict(
@@ -232,7 +239,7 @@ def _moved(
     )
     if day not in manifest.entries:
         return set(now)
-    old = lake.read_day(ASSET, partition, manifest.entries[day])
+    old = stores.lake.read_day(ASSET, partition, manifest.entries[day])
     before = dict(
         zip(old["message_id"].to_pylist(), old["conversation_id"].to_pylist(), strict=True)
     )

@@ -62,7 +62,8 @@ class Transcripts:
         self._names = directory(stores.database, account)
         known_handles = handles(stores.database, account)
         me = self.account.me
-        spelled = [*(self._names.get(p, "") for p in me), *(known_handles.get(p, "") for p in me)]
+        # Whoever never spoke has no name here; on many platforms the id is what people type.
+        spelled = [*(self._names.get(p, p) for p in me), *(known_handles.get(p, "") for p in me)]
         self._my_names = tuple(sorted({name for name in spelled if name}))
         self._active: dict[str, list[str]] = defaultdict(list)  # day → conversation ids
         self._conversations: dict[str, _Conversation] = {}

@@ -142,11 +142,27 @@ def names_in(
         if word in common or word in _not_names(language):
             continue
         found.append(Fact("name", match.start(), match.end(), match.group()))
-    for name in known:
-        edges = ("", "") if re.match(f"[{HAN}]", name) else (r"(?<!\w)", r"(?!\w)")
-        for match in re.finditer(f"{edges[0]}{re.escape(name)}{edges[1]}", text):
+    for match in _WORD.finditer(text):
+        if match.group() in known:
             found.append(Fact("name", match.start(), match.end(), match.group()))
+    found += _chinese_names(text, known)
     return without_overlaps(found)
+
+
+_WORD = re.compile(rf"[^\W{HAN}][^\s,;:!?(){HAN}]*(?<![.'’])")
+_HAN_RUN = re.compile(f"[{HAN}]{{2,}}")
+
+
+def _chinese_names(text: str, known: Collection[str]) -> list[Fact]:
+    """Known names of two to four characters, which no blank sets apart."""
+    found = []
+    for run in _HAN_RUN.finditer(text):
+        for start in range(run.start(), run.end() - 1):
+            for end in range(min(start + 4, run.end()), start + 1, -1):
+                if text[start:end] in known:
+                    found.append(Fact("name", start, end, text[start:end]))
+                    break
+    return found
 
 
 @cache

@@ -87,7 +87,7 @@ Hashes = npt.NDArray[np.int64]
 def hashed_ngrams(texts: Sequence[str]) -> tuple[Hashes, Hashes]:
     """Row and bucket of each distinct character n-gram of each text, sorted by row.
 
-    Trigrams and 4-grams; bigrams too where both characters are beyond the alphabets (Chinese).
+    Trigrams and 4-grams; bigrams and trigrams beyond the alphabets, where words are short.
     """
     joined = "\n".join(texts)
     points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
@@ -105,12 +105,16 @@ def hashed_ngrams(texts: Sequence[str]) -> tuple[Hashes, Hashes]:
         inside &= points[:count] != 10
         if length == 2:
             inside &= (points[:count] >= 0x2E80) & (points[1:] >= 0x2E80)
+        if length == 4:
+            inside &= points[:count] < 0x2E80
         rows.append(row[:count][inside])
         buckets.append((hashed >> np.uint64(48)).astype(np.int64)[inside])
     if not rows:
         empty: Hashes = np.zeros(0, np.int64)
         return empty, empty
-    keys = np.unique(np.concatenate(rows) * BUCKETS + np.concatenate(buckets))
+    keys = np.concatenate(rows) * BUCKETS + np.concatenate(buckets)
+    keys.sort()  # and not np.unique: its hashing takes ten times as long
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
     return keys // BUCKETS, keys % BUCKETS
 
 
@@ -173,6 +177,9 @@ def _common_words(language: str) -> frozenset[str]:
     return said | frozenset("的了我你您是在有就不也都和把吧啊呀这那") if language == "zh" else said
 
 
+FEWEST_CONTENT_WORDS = 2
+"""Of "hi", "why?" and "and now?" nobody knows what they are about."""
+
 SAME_STEM = 5  # letters that two forms of a word share; all of them in a shorter word
 
 
@@ -182,8 +189,8 @@ def same_subject(new: str, old: str, language: str) -> bool:
     Likeness alone is not enough: "reset my router" is like "reset my password".
     """
     mine, theirs = content_words(new, language), content_words(old, language)
-    if not mine or not theirs:
-        return not mine and not theirs
+    if len(mine) < FEWEST_CONTENT_WORDS or not theirs:
+        return False
     return _share(mine, theirs) >= 0.6 and _share(theirs, mine) >= 0.5
 
 
@@ -200,7 +207,12 @@ class ReplyMemory:
         for pair in pairs:
             by_language.setdefault(pair.language, []).append(pair)
         self._indexes = {name: _Index(found) for name, found in by_language.items()}
-        self.names = frozenset(p.person_name for p in pairs if len(p.person_name) > 1)
+        self.names = frozenset(
+            name
+            for full in {p.person_name for p in pairs}
+            for name in (full, *full.split())
+            if len(name) > 1
+        )
         self.common_words = _written_small_by_several(pairs)
         self._count = len(pairs)
 
@@ -278,19 +290,19 @@ def may_be_remembered(pair: ReplyPair) -> bool:
 def pairs_of(transcript: Transcript, languages: LanguageModel) -> list[ReplyPair]:
     """Each run of others' messages with the owner's next one.
 
-    The message that the owner's reply names is the inbound one; else the newest before it.
+    The message that the owner's reply names is the inbound one; else the one of the run that
+    asks. Outside direct messages nobody else's turn is taken for what the owner answers unless
+    something says so: a reply, a mention, or a question right before.
     """
     pairs: list[ReplyPair] = []
-    before: Turn | None = None
+    run: list[Turn] = []
     by_id = {t.message_id: t for t in transcript.turns}
     for turn in transcript.people():
         if not turn.from_me:
-            if not turn.is_bot and turn.text.strip():
-                before = turn
+            run.append(turn)
             continue
-        named = by_id.get(turn.reply_to or "")
-        inbound = named if named is not None and not named.from_me else before
-        before = None
+        inbound = _answered_by(turn, run, by_id.get(turn.reply_to or ""), transcript)
+        run = []
         if inbound is None or inbound.is_bot or inbound.deleted or not inbound.text.strip():
             continue
         words = [*raw_tokens(prose(inbound.text)), *raw_tokens(prose(turn.text))]
@@ -308,3 +320,18 @@ def pairs_of(transcript: Transcript, languages: LanguageModel) -> list[ReplyPair
             )
         )
     return pairs
+
+
+def _answered_by(
+    mine: Turn, run: Sequence[Turn], named: Turn | None, transcript: Transcript
+) -> Turn | None:
+    if named is not None and not named.from_me:
+        return named
+    if transcript.channel_kind == "dm":
+        asking = [t for t in run if "?" in t.text or "？" in t.text]
+        return (asking or run)[-1] if run else None
+    for turn in reversed(run):
+        if not transcript.me.isdisjoint(turn.mentions) or turn.author_id in mine.mentions:
+            return turn
+    last = run[-1] if run else None
+    return last if last is not None and last.text.rstrip().endswith(("?", "？")) else None

@@ -68,6 +68,8 @@ class OfflineDrafter:
         )
 
     def _from_memory(self, transcript: Transcript, analysis: Analysis, asked: Turn) -> Draft | None:
+        if analysis.language in LEXICONS and wanted(asked.text, analysis.language) == "free":
+            return None  # whether the owner has time is not known from another week
         matches = self._memory.nearest(
             asked.text,
             analysis.language,
@@ -177,7 +179,9 @@ def adapted(
     if addresses_an_assistant(pair.reply):
         return None
     lexicon = LEXICONS.get(language) or LEXICONS["en"]
-    body, greeted_somebody = without_greeting(pair.reply, language, pair.person_name)
+    body, greeted_somebody = without_greeting(
+        without_address(pair.reply, memory.names), language, pair.person_name
+    )
     if not tells_something(body, language):
         return None
     said = _said_by_others(transcript)
@@ -187,11 +191,9 @@ def adapted(
     if any(f.kind == "secret" for f in facts):
         return None
     if to_another:
-        known = {pair.person_name, first_name(pair.person_name)}
+        known = {pair.person_name, *pair.person_name.split()} - {""}
         private = pair.channel_kind == "dm"
-        if private:
-            known |= {n for name in memory.names for n in (name, first_name(name))}
-        names = names_in(body, language, _real(known), memory.common_words)
+        names = names_in(body, language, memory.names | known, memory.common_words)
         facts = without_overlaps([*facts, *(f for f in names if private or f.text in known)])
 
     def by(fact: Fact) -> str:
@@ -212,8 +214,11 @@ def adapted(
 def tells_something(reply: str, language: str) -> bool:
     """Whether an answer can be true twice: it informs, and neither reports nor promises.
 
-    "Done", "I've sent it" and "sure, Friday works" were true of one occasion only.
+    "Done", "I've sent it" and "sure, Friday works" were true of one occasion only; an answer
+    that asks something in turn belongs to its own conversation.
     """
+    if "?" in reply or "？" in reply:
+        return False
     table = _once_only(language)
     words = tokens(reply)
     hits = table.find(words)
@@ -251,10 +256,6 @@ def carried_over(old: str, new: str, language: str) -> dict[str, str]:
     return found
 
 
-def _real(names: set[str]) -> list[str]:
-    return sorted(n for n in names if len(n) > 1)
-
-
 def _mostly_gaps(text: str, facts: Sequence[Fact]) -> bool:
     private = sum(f.kind in PRIVATE for f in facts)
     words = len(GAP.sub("", text).split()) + len(re.findall(f"[{HAN}]", text)) / 2
@@ -278,6 +279,17 @@ def holds(text: str, fact: str) -> bool:
             return True
         start = text.casefold().find(fact.casefold(), start + 1)
     return False
+
+
+_ADDRESS = re.compile(r"\s*@?([^\s:,]{2,40})[:,]\s+|\s*<@[^>]+>[:,]?\s*")
+
+
+def without_address(text: str, names: frozenset[str]) -> str:
+    """The answer without the name or mention of whom it spoke to: "bob: try this"."""
+    match = _ADDRESS.match(text)
+    if match and (match[1] is None or match[1] in names or match[1].capitalize() in names):
+        return text[match.end() :]
+    return text
 
 
 @cache

@@ -22,12 +22,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(slots=True, frozen=True)
 class Settings:
-    trees: int = 300
+    trees: int
+    rate: float
+    row_share: float  # messages per tree
+    smoothing: float  # added to each leaf's curvature
     depth: int = 6
-    rate: float = 0.15
-    smoothing: float = 8.0  # added to each leaf's curvature
     bins: int = 40
-    row_share: float = 0.25  # messages per tree
     column_share: float = 0.5  # features per tree
     seed: int = 7
 

@@ -36,7 +36,7 @@ Matrix = npt.NDArray[np.float32]
 CANDIDATES: Final = 12
 """Candidates per message, the message itself (a root) among them."""
 
-ROWS_AT_ONCE: Final = 2_048
+ROWS_AT_ONCE: Final = 4_096
 """Rows of a chunk: its (rows, WINDOW) matrices stay within the processor's cache."""
 
 SHARED_BYTES: Final = 3

@@ -82,7 +82,9 @@ def restyled(lines: list[Line], stream: str, random: np.random.Generator) -> lis
     # Lone lines are half of a help channel (nobody answered) but rare among acquaintances.
     alone = random.uniform(0, 0.5)
     kept = [t for t in talks.values() if len(t) > 1 or random.random() < alone]
-    people = list(random.permutation(NAMES)[: random.integers(3, 3 + int(random.choice([4, 8, 24])))])
+    people = list(
+        random.permutation(NAMES)[: random.integers(3, 3 + int(random.choice([4, 8, 24])))]
+    )
     calls = float(random.choice([0.0, 0.1, 0.3, 0.8]))
     at_sign = random.random() < 0.6
     stretch = float(np.exp(random.uniform(np.log(0.15), np.log(20))))

@@ -21,6 +21,7 @@ import gzip
 import json
 import time
 from collections import defaultdict
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ from communicator_pipeline.grouping.boosting import Examples, Settings, boost
 from communicator_pipeline.grouping.features import FEATURES, pairs
 from communicator_pipeline.grouping.linker import (
     CALLING,
+    CloseLinker,
     GapLinker,
     KindLinker,
     LearntLinker,
@@ -42,12 +44,46 @@ from communicator_pipeline.grouping.linker import (
 from communicator_pipeline.grouping.links import flow_of, group
 from communicator_pipeline.grouping.restyle import Line, restyled, spread
 from communicator_pipeline.grouping.scores import Agreement, agreement
-from communicator_pipeline.grouping.trees import save
+from communicator_pipeline.grouping.trees import ObliviousTrees, save
 
 SEED: Final = 20190704
 RESTYLED_PER_STREAM: Final = 2
-RESTYLED_WEIGHT: Final = 0.5
-"""Two restyled chats a stream hold about as many messages as the streams themselves."""
+"""Two restyled chats a stream hold about as many messages as the streams' labelled parts twice."""
+
+
+@dataclass(slots=True, frozen=True)
+class Recipe:
+    """How an ensemble is learnt: weights of the kinds of examples, then the boosting.
+
+    `root_step` is added to the score of a root: the most probable parent of each message for
+    itself gives somewhat more conversations than there are.
+    """
+
+    logged: float
+    timed: float
+    restyled: float
+    settings: Settings
+    root_step: float
+
+
+RECIPES: Final = {
+    "calling": Recipe(
+        logged=1.0,
+        timed=0.4,
+        restyled=0.25,
+        settings=Settings(trees=400, rate=0.1, row_share=0.35, smoothing=8.0),
+        root_step=-0.2,
+    ),
+    "quiet": Recipe(
+        logged=0.5,
+        timed=0.5,
+        restyled=1.0,
+        settings=Settings(trees=300, rate=0.12, row_share=0.3, smoothing=20.0),
+        root_step=0.0,
+    ),
+}
+"""Chosen on the dev split. The calling style weighs the logs as they are, the quiet one has
+little but the restyled chats to learn from."""
 
 
 def read_labelled(path: Path) -> dict[str, list[Line]]:
@@ -144,22 +180,30 @@ def restyled_streams(streams: dict[str, list[Line]], count: int, seed: int) -> l
     ]
 
 
-def training_examples(streams: dict[str, list[Line]]) -> Examples:
-    """As logged, with seconds where the log has only minutes, and restyled."""
+def training_examples(streams: dict[str, list[Line]]) -> dict[str, Examples]:
+    """As logged, timed (with seconds where the log has only minutes) and restyled."""
     random = np.random.default_rng(SEED)
-    logged = [line for lines in streams.values() for line in lines]
-    timed = [line for lines in streams.values() for line in spread(lines, random)]
-    return together(
-        [
-            examples_of(logged, 0.5),
-            examples_of(timed, 0.5),
-            examples_of(restyled_streams(streams, RESTYLED_PER_STREAM, SEED), RESTYLED_WEIGHT),
-        ]
-    )
+    lines = {
+        "logged": [line for lines in streams.values() for line in lines],
+        "timed": [line for lines in streams.values() for line in spread(lines, random)],
+        "restyled": restyled_streams(streams, RESTYLED_PER_STREAM, SEED),
+    }
+    return {kind: examples_of(chosen, 1.0) for kind, chosen in lines.items()}
+
+
+def learn(kinds: dict[str, Examples], style: str, recipe: Recipe) -> ObliviousTrees:
+    """The ensemble of one style."""
+    weights = {"logged": recipe.logged, "timed": recipe.timed, "restyled": recipe.restyled}
+    weighted = [replace(part, weight=part.weight * weights[kind]) for kind, part in kinds.items()]
+    examples = by_style(together(weighted))[style]
+    return boost(FEATURES, examples, recipe.settings).with_step("is_root", recipe.root_step)
 
 
 def by_style(examples: Examples) -> dict[str, Examples]:
-    """Examples apart by the style that the linker tells by the window."""
+    """Examples apart by the style that the linker tells by the window.
+
+    Without its exception for young channels: streams are cut out of the middle of a talk.
+    """
     calls = examples.columns[FEATURES.index("calls")].reshape(examples.there.shape)[:, 0]
     calling = calls >= CALLING
     return {"calling": _only(examples, calling), "quiet": _only(examples, ~calling)}
@@ -201,7 +245,6 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--dev", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--trees", type=int, default=Settings().trees)
     options = parser.parse_args()
     began = time.monotonic()
     dev = read_labelled(options.dev)
@@ -218,17 +261,14 @@ def main() -> None:
     report("gap", KindLinker(gap))
     report("plain rule", KindLinker(RuleLinker(paces=0)))
     report("rule", KindLinker(RuleLinker()))
-    examples = training_examples(read_labelled(options.train))
-    print(f"{examples.there.shape[0]} messages, {int(examples.there.sum())} pairs")
-
+    kinds = training_examples(read_labelled(options.train))
     ensembles = {}
-    for title, part in by_style(examples).items():
-        ensembles[title] = boost(FEATURES, part, Settings(trees=options.trees))
-        print(f"{time.monotonic() - began:5.0f} s  {title}: learnt from {len(part.there)} messages")
-        save(options.out, ensembles)
-    for count in range(100, options.trees + 1, 100):
-        cut = {title: trees.first(count) for title, trees in ensembles.items()}
-        report(f"{count} trees", KindLinker(LearntLinker(**cut)))
+    for style, recipe in RECIPES.items():
+        ensembles[style] = learn(kinds, style, recipe)
+        print(f"{time.monotonic() - began:5.0f} s  {style}: {len(ensembles[style].leaf)} trees")
+    learnt_linker = LearntLinker(**ensembles)
+    report("learnt", KindLinker(learnt_linker, CloseLinker(learnt_linker)))
+    save(options.out, ensembles)
 
 
 if __name__ == "__main__":

@@ -31,15 +31,22 @@ class ObliviousTrees:
 
     def score(self, columns: npt.NDArray[np.float32]) -> Scores:
         """Sum of the leaves each pair falls into; `columns` is (len(names), pairs)."""
-        total = np.zeros(columns.shape[1], np.float32)
-        where = np.empty(columns.shape[1], np.uint8)
+        pairs = columns.shape[1]
+        total = np.zeros(pairs, np.float32)
+        where = np.empty(pairs, np.uint8)
+        above = np.empty(pairs, np.bool_)
+        bit = above.view(np.uint8)
+        rows = list(columns)
         for feature, threshold, leaf in zip(
             self.feature.tolist(), self.threshold, self.leaf, strict=True
         ):
-            where[:] = 0
-            for level, (index, limit) in enumerate(zip(feature, threshold, strict=True)):
-                above = (columns[index] > limit).view(np.uint8)
-                where |= np.left_shift(above, level, out=above)
+            where.fill(0)
+            # From the last level down, doubling as it goes: adding bytes is vectorised
+            # everywhere, shifting them is not.
+            for index, limit in zip(reversed(feature), threshold[::-1], strict=True):
+                np.greater(rows[index], limit, out=above)
+                np.add(where, where, out=where)
+                np.bitwise_or(where, bit, out=where)
             total += leaf.take(where)
         return total
 
@@ -49,17 +56,23 @@ class ObliviousTrees:
             self.names, self.feature[:count], self.threshold[:count], self.leaf[:count]
         )
 
+    def after(self, count: int) -> ObliviousTrees:
+        """The trees that `first` leaves out."""
+        return ObliviousTrees(
+            self.names, self.feature[count:], self.threshold[count:], self.leaf[count:]
+        )
+
     def with_step(self, name: str, amount: float) -> ObliviousTrees:
-        """One tree more, which adds `amount` where a 0-or-1 feature is 1."""
+        """One tree more, at the front, which adds `amount` where a 0-or-1 feature is 1."""
         depth = self.feature.shape[1]
         leaf = np.zeros((1, 2**depth), np.float32)
         leaf[0, -1] = amount
         index = self.names.index(name)
         return ObliviousTrees(
             self.names,
-            np.concatenate([self.feature, np.full((1, depth), index, np.int16)]),
-            np.concatenate([self.threshold, np.full((1, depth), 0.5, np.float32)]),
-            np.concatenate([self.leaf, leaf]),
+            np.concatenate([np.full((1, depth), index, np.int16), self.feature]),
+            np.concatenate([np.full((1, depth), 0.5, np.float32), self.threshold]),
+            np.concatenate([leaf, self.leaf]),
         )
 
 

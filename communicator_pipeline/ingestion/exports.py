@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import orjson
+import xxhash
 
 from communicator_pipeline.platforms import Export, Platform, Record, recognise
 from communicator_pipeline.platforms.archive import Archive, BrokenFile
@@ -95,7 +98,7 @@ def import_export(
     work = WorkQueue(database)
     work.recover_landings(lake.objects)
     landing = Landing(lake, work, account)
-    import_ = _Import(database, landing, account)
+    import_ = _Import(database, landing, account, opened.archive)
     done, counts = _resume(database, account, opened)
     for name, why in opened.archive.refused:
         bury(database, account, [DeadLetter("import", f"{opened.archive.path.name}: {name}", why)])
@@ -121,10 +124,13 @@ def import_export(
 class _Import:
     """What has been read and not yet landed."""
 
-    def __init__(self, database: Database, landing: Landing, account: str) -> None:
+    def __init__(
+        self, database: Database, landing: Landing, account: str, archive: Archive | None = None
+    ) -> None:
         self.database = database
         self.landing = landing
         self.account = account
+        self.archive = archive
         self.counts = ImportCounts()
         self._envelopes: list[Envelope] = []
         self._bytes = 0
@@ -162,12 +168,42 @@ class _Import:
         know_people(self.database, self.account, self._people)
         know_channels(self.database, self.account, self._channels)
         bury(self.database, self.account, self._letters)
-        kept, updated = self.landing.land(self._envelopes)
+        kept, updated = self.landing.land(self._with_files())
         self.counts.kept += kept - updated
         self.counts.updated += updated
         self.counts.skipped += len(self._envelopes) - kept
         self._envelopes, self._letters, self._people, self._channels = [], [], [], []
         self._bytes = 0
+
+    def _with_files(self) -> list[Envelope]:
+        """The envelopes with the content stored of the files that they name; of those that have
+        landed before, it has been."""
+        places = [i for i, envelope in enumerate(self._envelopes) if envelope.files]
+        if not places or self.archive is None:
+            return self._envelopes
+        named = [self._envelopes[place] for place in places]
+        keys = [xxhash.xxh3_64_intdigest(envelope.message_id.encode()) for envelope in named]
+        digests = [envelope.digest for envelope in named]
+        new, _ = self.landing.index.sort_out(
+            np.array(keys, dtype=np.uint64), np.array(digests, dtype=np.uint64)
+        )
+        for place, envelope, is_new in zip(places, named, new, strict=True):
+            if is_new and envelope.files:
+                stored = _store(self.archive, self.landing.lake, orjson.loads(envelope.files))
+                files = orjson.dumps(stored).decode() if stored else None
+                self._envelopes[place] = envelope._replace(files=files)
+        return self._envelopes
+
+
+def _store(archive: Archive, lake: Lake, paths: Iterable[str]) -> dict[str, str]:
+    """path in the export → SHA-256 of its content, without those that are too large or damaged:
+    the message names them, and they stay in the export."""
+    stored = {}
+    for path in paths:
+        if path in archive and archive.size(path) <= LARGEST_ATTACHMENT:
+            with suppress(BrokenFile):
+                stored[path] = lake.put_content(archive.read(path))
+    return stored
 
 
 def retry_record(

@@ -17,6 +17,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -177,7 +178,8 @@ def read_items(archive: Archive, name: str, path: str = "item") -> Iterator[Any]
             yield from values
             return
     found = ijson.sendable_list()
-    yield from _parsed(archive, name, ijson.items_coro(found, path, use_float=True), found)
+    parser = ijson.items_coro(found, path, use_float=True)
+    yield from chain.from_iterable(_parsed(archive, name, parser, found))
 
 
 def read_events(archive: Archive, name: str) -> Iterator[tuple[str, Any]]:
@@ -187,11 +189,11 @@ def read_events(archive: Archive, name: str) -> Iterator[tuple[str, Any]]:
     `BrokenFile` at the place where the file breaks, as `read_items` does.
     """
     found = ijson.sendable_list()
-    yield from _parsed(archive, name, ijson.basic_parse_coro(found), found)
+    return chain.from_iterable(_parsed(archive, name, ijson.basic_parse_coro(found), found))
 
 
-def _parsed(archive: Archive, name: str, parser: Any, found: list[Any]) -> Iterator[Any]:
-    """What the parser puts into `found`, up to the very place where the file breaks.
+def _parsed(archive: Archive, name: str, parser: Any, found: list[Any]) -> Iterator[list[Any]]:
+    """What the parser puts into `found`, chunk by chunk, up to the place where the file breaks.
 
     (ijson's own generators lose what stood in the same 64 KB before a fault.)
     """
@@ -214,7 +216,7 @@ def _parsed(archive: Archive, name: str, parser: Any, found: list[Any]) -> Itera
                 )
             except DAMAGE as error:
                 broken = BrokenFile(f"{name} is damaged: {error}; export it again")
-            yield from found
+            yield list(found)
             found.clear()
             if broken is not None:
                 raise broken

@@ -41,9 +41,7 @@ def iso_micros(text: str) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(
-            f"{text[:60]!r} is not a time: write it as 2026-11-03T09:12:44Z"
-        ) from None
+        raise ValueError(f"{text[:60]!r} is not a time: write it as 2026-11-03T09:12:44Z") from None
     if when.tzinfo is None:
         raise ValueError(
             f"{text!r} does not say its time zone: write 2026-11-03T09:12:44Z or …+01:00"

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -96,15 +97,9 @@ class LandedIndex:
         Repeats within the batch count as known from the second one on.
         """
         versions = _version_hashes(keys, digests)
-        _, first_version = np.unique(versions, return_index=True)
-        _, first_key = np.unique(keys, return_index=True)
-        new = np.zeros(len(keys), dtype=bool)
-        new[first_version] = True
-        new &= ~self._versions.contains(versions)
-        first = np.zeros(len(keys), dtype=bool)
-        first[first_key] = True
-        known_message = self._keys.contains(keys) | ~first
-        return new, int((new & known_message).sum())
+        new = ~(pd.Series(versions).duplicated().to_numpy() | self._versions.contains(versions))
+        known = pd.Series(keys).duplicated().to_numpy() | self._keys.contains(keys)
+        return new, int((new & known).sum())
 
 
 class _SortedHashes:
@@ -112,9 +107,9 @@ class _SortedHashes:
         self._runs: list[Hashes] = []
 
     def add(self, values: Hashes) -> None:
-        run = np.unique(values)
+        run = np.sort(values)
         while self._runs and len(self._runs[-1]) < 2 * len(run):
-            run = np.unique(np.concatenate([self._runs.pop(), run]))
+            run = np.sort(np.concatenate([self._runs.pop(), run]))
         self._runs.append(run)
 
     def contains(self, values: Hashes) -> npt.NDArray[np.bool_]:

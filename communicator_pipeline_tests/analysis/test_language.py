@@ -43,7 +43,9 @@ def test_short_chat_messages_are_recognised(text: str, language: str) -> None:
     assert language_of(text) == language
 
 
-@pytest.mark.parametrize("text", ["", "👍🎉", "https://example.com/a?b=c", "12:30", "<@U123>", "..."])
+@pytest.mark.parametrize(
+    "text", ["", "👍🎉", "https://example.com/a?b=c", "12:30", "<@U123>", "..."]
+)
 def test_what_holds_no_words_is_undetermined(text: str) -> None:
     assert language_of(text) == "und"
 

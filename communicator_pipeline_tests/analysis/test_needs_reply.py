@@ -56,9 +56,7 @@ def test_a_mention_needs_me_even_when_somebody_else_spoke_after_it() -> None:
 
 
 def test_a_request_to_somebody_else_by_name_does_not_need_me() -> None:
-    analysis = analysed(
-        "eva: morning all", "tom: Eva, could you rotate the keys?", kind="channel"
-    )
+    analysis = analysed("eva: morning all", "tom: Eva, could you rotate the keys?", kind="channel")
     assert not analysis.needs_reply
     assert analysis.needs_reply_reason == "it is asked of somebody else"
 

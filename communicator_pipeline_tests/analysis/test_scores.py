@@ -19,9 +19,7 @@ Scored = list[tuple[Labelled, Analysis]]
 @pytest.fixture(scope="module")
 def scored() -> Scored:
     gold = labelled()
-    return list(
-        zip(gold, OfflineAnalyser().analyse([g.transcript for g in gold]), strict=True)
-    )
+    return list(zip(gold, OfflineAnalyser().analyse([g.transcript for g in gold]), strict=True))
 
 
 def f1(pairs: Sequence[tuple[Labelled, Analysis]]) -> float:

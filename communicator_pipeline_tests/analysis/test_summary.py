@@ -33,7 +33,11 @@ def test_no_summary_is_longer_than_75_words() -> None:
 
 
 def test_a_long_conversation_keeps_its_opening_and_what_is_still_open() -> None:
-    chatter = [f"{who}: we looked at option {i} and it is fine" for i in range(12) for who in ("tom", "eva")]
+    chatter = [
+        f"{who}: we looked at option {i} and it is fine"
+        for i in range(12)
+        for who in ("tom", "eva")
+    ]
     analysis = analysed(
         "tom: which database do we take for the archive?",
         *chatter,

@@ -1,4 +1,4 @@
-"""Messages for the tests: short spellings, and the labelled chats in `chats/`.
+"""Messages for the tests: short spellings, and the labelled chats in `labelled/`.
 
 Belongs here: building the frames that `group` takes. Does not belong here: assertions.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-CHATS = Path(__file__).with_name("chats")
+CHATS = Path(__file__).with_name("labelled")
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 
 
@@ -56,7 +56,7 @@ def frame(said: Sequence[Said]) -> pd.DataFrame:
 
 
 def labelled(style: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A chat of `chats/` and the talk that each of its messages belongs to.
+    """A chat of `labelled/` and the talk that each of its messages belongs to.
 
     The first line names the channel's kind; every other is 'time | talk | author | text'.
     """

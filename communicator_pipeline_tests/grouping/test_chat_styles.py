@@ -1,6 +1,6 @@
 """How well different styles of chat are told apart, and that the learnt linker earns its keep.
 
-The chats in `chats/` are our own, with labels, and nothing was trained on them.
+The chats in `labelled/` are our own, with labels, and nothing was trained on them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,29 @@
-PLATFORM = None
+"""JSONL: one message per line, for everything that has no importer of its own.
+
+Belongs here: the format that `docs/jsonl.md` promises. `export.py` reads the lines, `normalise.py`
+understands a payload.
+"""
+
+from __future__ import annotations
+
+from communicator_pipeline.messages import Message
+from communicator_pipeline.platforms import Arrived, Export
+from communicator_pipeline.platforms.archive import Archive
+from communicator_pipeline.platforms.generic.export import JsonLines, is_jsonl
+from communicator_pipeline.platforms.generic.normalise import normalise
+
+
+class Generic:
+    name = "generic"
+
+    def recognises(self, archive: Archive) -> bool:
+        return is_jsonl(archive)
+
+    def open_export(self, archive: Archive) -> Export:
+        return JsonLines(archive)
+
+    def normalise(self, arrived: Arrived) -> Message:
+        return normalise(arrived)
+
+
+PLATFORM = Generic()

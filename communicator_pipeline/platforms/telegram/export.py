@@ -229,6 +229,9 @@ class _Reading:
             )
         added: dict[str, Any] = {}
         sent = self._sent(item, added)
+        day = day_of(sent)
+        version_at = edited_micros(item, added.get("offset", self.offset)) or sent
+        day_of(version_at)
         if topic := self._topic(item, int(native)):
             added["topic"] = topic
         author, name = item.get("from_id"), item.get("from")
@@ -257,12 +260,12 @@ class _Reading:
         if added:
             item["communicator"] = added
         return Envelope(
-            day_of(sent),
+            day,
             f"{self.chat_id}:{native}",
             self.chat_id,
             self.kind,
             "message",
-            edited_micros(item) or sent,
+            version_at,
             digest,
             orjson.dumps(item, default=float),
             orjson.dumps(files).decode() if files else None,

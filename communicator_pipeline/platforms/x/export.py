@@ -140,7 +140,7 @@ class XArchive:
         if note := self._note_of(post, sent):
             added["note"] = note
         files = dict.fromkeys(self._media.get(native, ()), "")
-        lasting = [
+        lasting: list[Any] = [
             post.get("full_text", post.get("text")),
             post.get("in_reply_to_status_id_str"),
             [post.get("favorite_count"), post.get("retweet_count")],
@@ -169,14 +169,16 @@ class XArchive:
             | {"communicator": {"author": self._account["accountId"]}}
         )
         gone = post.get("deleted_at")
+        gone_at = _micros(gone, "deleted_at") if gone else sent
+        day_of(gone_at)
         return Envelope(
             day_of(sent),
             f"{FEED}:{native}",
             FEED,
             "feed",
             "deletion",
-            _micros(gone, "deleted_at") if gone else sent,
-            xxhash.xxh3_64_intdigest(f"deleted {native}"),
+            gone_at,
+            xxhash.xxh3_64_intdigest(f"deleted {native}".encode()),
             payload,
             None,
             part,
@@ -190,9 +192,10 @@ class XArchive:
             try:
                 for item in read_items(self.archive, name):
                     note = item.get("noteTweet") if isinstance(item, dict) else None
-                    core = note.get("core") if isinstance(note, dict) else None
-                    if isinstance(core, dict) and isinstance(core.get("text"), str):
-                        notes[core["text"][:_SURE]].append(note)
+                    if not isinstance(note, dict) or not isinstance(note.get("core"), dict):
+                        continue
+                    if isinstance(text := note["core"].get("text"), str):
+                        notes[text[:_SURE]].append(note)
             except BrokenFile:
                 continue  # the posts stay cut, as X shows them
         return notes
@@ -225,7 +228,8 @@ class XArchive:
             except Exception as error:  # whatever a stranger's record does to a parser
                 yield dead_letter(error, f"{part}, item {place}", item)
                 continue
-            newest, named, name, others = 0, 0, "", []
+            newest, named, name = 0, 0, ""
+            others: list[str] = []
             for number, event in enumerate(events, start=1):
                 try:
                     if (renamed := _new_name(event)) and renamed[0] >= named:
@@ -248,6 +252,8 @@ class XArchive:
         native = text_id(message.get("id"), "the message")
         text_id(message.get("senderId"), "the sender", "senderId")
         sent = _micros(message.get("createdAt"), "createdAt")
+        version_at = edited_micros(message) or sent
+        day_of(version_at)
         files = dict.fromkeys(self._media.get(native, ()), "")
         links = message.get("urls") if isinstance(message.get("urls"), list) else []
         lasting = [
@@ -264,7 +270,7 @@ class XArchive:
             talk_id,
             kind,
             "message",
-            edited_micros(message) or sent,
+            version_at,
             xxhash.xxh3_64_intdigest(orjson.dumps(lasting)),
             orjson.dumps(message),
             orjson.dumps(files).decode() if files else None,
@@ -365,5 +371,3 @@ def _named(item: Any) -> Iterator[Person]:
                 yield Person(who, str(mention.get("name") or handle), seen_at, handle)
     except (TypeError, ValueError, AttributeError, OverflowError):
         return  # reading the posts will say what is wrong
-
-

@@ -48,11 +48,6 @@ def _post(arrived: Arrived, post: dict[str, Any]) -> Message:
     answered = post.get("in_reply_to_status_id_str") or post.get("in_reply_to_status_id")
     edit = (post.get("edit_info") or {}).get("edit") or {}
     first = edit.get("initialTweetId")
-    likes = [
-        (name, int(count))
-        for name, key in (("like", "favorite_count"), ("repost", "retweet_count"))
-        if (count := str(post.get(key) or "0")).isascii() and count.isdigit() and 0 < len(count) < 10
-    ]
     return Message(
         message_id=arrived.message_id,
         channel_id=arrived.channel_id,
@@ -64,10 +59,17 @@ def _post(arrived: Arrived, post: dict[str, Any]) -> Message:
         reply_to=f"{FEED}:{answered}" if answered else None,
         mentions=tuple(dict.fromkeys(mentions)),
         attachments=tuple(_pictures(post, arrived)),
-        reactions=tuple((name, count) for name, count in likes if count),
+        reactions=tuple(_counts(post)),
         forwarded_from=f"@{repost[1]}" if repost else None,
         edited_at=sent_at if first else None,
     )
+
+
+def _counts(post: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for name, key in (("like", "favorite_count"), ("repost", "retweet_count")):
+        count = str(post.get(key) or "0")
+        if count.isascii() and count.isdigit() and 0 < int(count[:10]) < 2**31:
+            yield name, int(count[:10])
 
 
 def _author(post: dict[str, Any]) -> str:
@@ -129,8 +131,9 @@ def _pictures(post: dict[str, Any], arrived: Arrived) -> Iterator[Attachment]:
     files = dict(arrived.files)
     for entry in _media(post):
         video = entry.get("video_info") or {}
-        urls = [v.get("url") for v in video.get("variants") or () if isinstance(v, dict)]
-        urls = [u for u in [*urls, entry.get("media_url_https")] if isinstance(u, str)]
+        offered = [v.get("url") for v in video.get("variants") or () if isinstance(v, dict)]
+        offered.append(entry.get("media_url_https"))
+        urls = [url for url in offered if isinstance(url, str)]
         names = [_file_name(url) for url in urls]
         path = next((p for p in files if p.endswith(tuple(f"-{name}" for name in names))), None)
         if path is not None:
