@@ -128,8 +128,8 @@ class Sorter:
             found.append(("question", 1.0, "has a question mark"))
         elif any(r.has("question_words") for r in opening):
             found.append(("question", 0.6, "is worded as a question"))
-        timed = [r for r in readings if names_a_time(r)]
-        if timed and (questions or asks):
+        timed = [r for r in readings if names_a_time(r)] if questions or asks else []
+        if timed:
             found.append(("scheduling", 0.5, "asks about a day or a time"))
         if len(timed) > 1 and len({r.turn.author_id for r in timed}) > 1:
             found.append(("scheduling", 1.0, "several people name days or times"))

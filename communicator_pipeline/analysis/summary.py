@@ -29,8 +29,12 @@ SHORT_CONVERSATION = 6  # messages that are all quoted
 
 def word_count(text: str) -> int:
     """Words as a reader counts them: Chinese characters at 1.6 a word."""
-    words = len(text.split())
-    return words if text.isascii() else words + ceil(len(_HAN.findall(text)) / HAN_PER_WORD)
+    if text.isascii():
+        return len(text.split())
+    others, han = _HAN.subn(" ", text)
+    if not han:
+        return len(text.split())
+    return ceil(han / HAN_PER_WORD) + sum(any(c.isalnum() for c in w) for w in others.split())
 
 
 def shortened(sentence: str, most: int) -> str:
@@ -90,28 +94,30 @@ def summarise(
     parts: dict[int, tuple[str, str | None]] = {}
     for reading in _chosen(readings, need):
         name = reading.turn.author_name or reading.turn.author_id or "?"
-        if id(reading) in suspicious:
-            part, source = fixed["injection"].format(name=name), None
-        else:
+        sentence = ""
+        if id(reading) not in suspicious:
             sentence = _telling_sentence(reading, id(reading) in asking)
             if sentence and may_hold_a_secret(reading):
                 sentence = without_secrets(sentence)
-            if sentence:
-                short = first_name(name) if len(name) > 24 else name
-                room = min(LONGEST_QUOTE, left - word_count(short))
-                if room < 4:
-                    continue
-                part = f"{short}: “{shortened(sentence, room)}”"
-                source = reading.turn.message_id
-            elif reading.turn.attachments:
-                files = ", ".join(reading.turn.attachments[:3])
-                part, source = fixed["files"].format(name=name, files=files), None
-            else:
-                continue
+        if sentence:
+            short = first_name(name) if len(name) > 24 else name
+            room = min(LONGEST_QUOTE, left - word_count(short))
+            if room >= 4:
+                sentence = shortened(sentence, room)
+                left -= word_count(short) + word_count(sentence)
+                parts[reading.place] = (f"{short}: “{sentence}”", reading.turn.message_id)
+            continue
+        if id(reading) in suspicious:
+            part = fixed["injection"].format(name=name)
+        elif reading.turn.attachments:
+            files = ", ".join(reading.turn.attachments[:3])
+            part = fixed["files"].format(name=name, files=files)
+        else:
+            continue
         cost = word_count(part)
         if cost <= left:
             left -= cost
-            parts[reading.place] = (part, source)
+            parts[reading.place] = (part, None)
     if not parts:
         if not readings:
             return "", ()

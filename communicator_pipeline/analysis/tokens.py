@@ -108,8 +108,7 @@ def tokens(text: str) -> list[str]:
 
 def sentences(clean: str) -> list[str]:
     """The sentences of prose, without placeholders, in order, none empty."""
-    found = (
-        s.replace(LINK, "").replace(MENTION, "").replace(CODE, "").strip(" \t,-*_")
-        for s in _SENTENCE_END.split(clean)
-    )
-    return [s for s in found if any(c.isalnum() for c in s)]
+    if LINK in clean or MENTION in clean or CODE in clean:
+        clean = clean.replace(LINK, "").replace(MENTION, "").replace(CODE, "")
+    found = (s.strip(" \t,-*_") for s in _SENTENCE_END.split(clean))
+    return [s for s in found if s and (s[0].isalnum() or any(c.isalnum() for c in s))]

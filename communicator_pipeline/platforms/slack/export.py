@@ -34,7 +34,7 @@ _DAY_FILE = re.compile(r"(?P<folder>[^/]+)/(?P<day>\d{4}-\d\d-\d\d)\.json")
 _TS = re.compile(r"(\d{9,11})\.(\d{6})")
 
 # Links to files in an export carry a token that opens them for anyone.
-_FILE_TOKEN = re.compile(rb"\?t=xox[a-z]-[\w%-]+")
+_FILE_TOKEN = re.compile(rb"[?&]t=xox[a-z]-[\w%-]+")
 
 # What changes in a parent while replies come in, or in its author's profile: not the message.
 _VOLATILE = frozenset(
