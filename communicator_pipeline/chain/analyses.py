@@ -65,6 +65,8 @@ ANALYSIS_SCHEMA = pa.schema(
 
 STAGE = "analyses"
 
+_BANDS = ("0-19", "20-39", "40-59", "60-79", "80-100")
+
 PREVIEWED = 3
 """Conversations per day whose summaries a preview shows."""
 
@@ -95,7 +97,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         worked.clear()
         continued.clear()
         preview.clear()
-        transcripts = Transcripts(stores, partition.account, processed)
+        transcripts = Transcripts.of_days(stores, partition.account, processed)
         tables: dict[str, pa.Table] = {}
         for day in processed:
             old = _rows_by_conversation(stores, partition, manifest, day)
@@ -112,7 +114,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
             for row in rows:
                 counts["category"][row["category"]] += 1
                 counts["language"][row["language"]] += 1
-                counts["priority"][f"{row['priority'] // 20 * 20:02d}+"] += 1
+                counts["priority"][_BANDS[min(row["priority"] // 20, 4)]] += 1
             tables[day] = pa.Table.from_pylist(rows, schema=ANALYSIS_SCHEMA)
             first = sorted(rows, key=lambda row: -row["priority"])[:PREVIEWED]
             preview.extend(

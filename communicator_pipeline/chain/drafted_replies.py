@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from communicator_pipeline.analysis import Analysis
-from communicator_pipeline.chain import analyses, conversations, raw_messages
+from communicator_pipeline.chain import analyses, conversations
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
-from communicator_pipeline.drafting import OfflineDrafter, ReplyMemory, ReplyPair
-from communicator_pipeline.messages import Transcript, resolve_names
+from communicator_pipeline.drafting import OfflineDrafter, ReplyMemory
+from communicator_pipeline.messages import Transcript
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import account_owner, directory, load_account
+from communicator_pipeline.storage.accounts import account_owner
 from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
 from communicator_pipeline.storage.settings import Settings
 
@@ -39,24 +39,8 @@ DRAFT_SCHEMA = pa.schema(
     ]
 )
 
-MOST_REMEMBERED = 20_000
-"""Of the owner's answers, the newest: older ones speak of what was, and memory is not free."""
-
-_ANSWERS = """
-WITH said AS (
-    SELECT m.conversation_id, r.message_id, r.sent_at, r.author_id, r.author_name, r.text,
-        r.author_id IN (SELECT person_id FROM me) AS mine,
-        row_number() OVER (PARTITION BY m.conversation_id ORDER BY r.sent_at, r.message_id) AS place
-    FROM members AS m JOIN raw AS r ON r.message_id = m.message_id AND r.latest
-    WHERE r.kind = 'message' AND NOT r.deleted AND NOT r.author_is_bot AND r.text <> ''
-)
-SELECT asked.text AS inbound, answer.text AS reply, answer.conversation_id,
-    asked.message_id, answer.sent_at, asked.author_id AS person_id, asked.author_name
-FROM said AS answer JOIN said AS asked
-    ON asked.conversation_id = answer.conversation_id AND asked.place = answer.place - 1
-WHERE answer.mine AND NOT asked.mine
-ORDER BY answer.sent_at DESC, answer.message_id DESC LIMIT {most}
-"""
+MOST_REMEMBERED = 5_000
+"""Conversations in which the owner answered, the newest: older ones speak of what was."""
 
 _LAST_ACTIVE = """
 SELECT conversation_id, max(strftime(sent_at, '%Y-%m-%d')) AS day FROM members
@@ -87,7 +71,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         }
         waiting = _on_their_last_day(stores, partition.account, waiting)
         days = [day for day, rows in waiting.items() if rows]
-        transcripts = Transcripts(stores, partition.account, days)
+        transcripts = Transcripts.of_days(stores, partition.account, days)
         drafter: OfflineDrafter | None = None
         tables: dict[str, pa.Table | None] = dict.fromkeys(processed)
         for day in days:
@@ -150,35 +134,8 @@ def _on_their_last_day(
 
 
 def _drafter(stores: Stores, account: str, settings: Settings) -> OfflineDrafter:
-    return OfflineDrafter(
-        ReplyMemory.from_pairs(reply_pairs(stores, account)), signature=settings.signature()
-    )
-
-
-def reply_pairs(stores: Stores, account: str) -> list[ReplyPair]:
-    """What the owner answered, and to what: the newest `MOST_REMEMBERED`, newest first."""
-    me = load_account(stores.database, account).me
-    members = [address for address, _ in stores.lake.day_files(conversations.ASSET, account)]
-    raw = [address for address, _ in stores.lake.day_files(raw_messages.ASSET, account)]
-    if not me or not members or not raw:
-        return []
-    names = directory(stores.database, account)
-    answers = stores.lake.query(
-        _ANSWERS.format(most=MOST_REMEMBERED),
-        {"members": members, "raw": raw, "me": pa.table({"person_id": sorted(me)})},
-    )
-    return [
-        ReplyPair(
-            inbound=resolve_names(row["inbound"], names),
-            reply=resolve_names(row["reply"], names),
-            language=None,
-            conversation_id=row["conversation_id"],
-            message_id=row["message_id"],
-            sent_at=row["sent_at"],
-            person=names.get(row["person_id"]) or row["author_name"],
-        )
-        for row in answers.to_pylist()
-    ]
+    answered = Transcripts.answered(stores, account, MOST_REMEMBERED)
+    return OfflineDrafter(ReplyMemory.from_transcripts(answered), signature=settings.signature())
 
 
 def _draft(

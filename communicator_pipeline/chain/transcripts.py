@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -50,15 +50,25 @@ class _Conversation:
     times: list[datetime]
 
 
-class Transcripts:
-    """The conversations that were active on some days of an account.
+_ANSWERED = """
+SELECT conversation_id FROM members JOIN (
+    SELECT message_id, sent_at FROM raw
+    WHERE latest AND NOT deleted AND author_id IN (SELECT person_id FROM me)
+) AS mine USING (message_id)
+GROUP BY conversation_id ORDER BY max(mine.sent_at) DESC, conversation_id LIMIT {most}
+"""
 
-    Reads the days themselves and, of earlier days, only those on which one of these
-    conversations was active: the cost is that of the days asked for, not of the history.
+
+class Transcripts:
+    """Conversations of one account, read out of the lake.
+
+    Reads the days that are asked for and, of earlier ones, only those on which one of these
+    conversations was active: the cost is that of the question, not of the history.
     """
 
-    def __init__(self, stores: Stores, account: str, days: Sequence[str]) -> None:
+    def __init__(self, stores: Stores, account: str) -> None:
         self.account = load_account(stores.database, account)
+        self._lake = stores.lake
         self._names = directory(stores.database, account)
         known_handles = handles(stores.database, account)
         me = self.account.me
@@ -67,51 +77,76 @@ class Transcripts:
         self._my_names = tuple(sorted({name for name in spelled if name}))
         self._active: dict[str, list[str]] = defaultdict(list)  # day → conversation ids
         self._conversations: dict[str, _Conversation] = {}
-        if days:
-            self._read(stores, account, sorted(days))
+
+    @classmethod
+    def of_days(cls, stores: Stores, account: str, days: Sequence[str]) -> Transcripts:
+        """The conversations that were active on some days, up to the last of these."""
+        found, wanted = cls(stores, account), set(days)
+        files = stores.lake.day_files(conversations.ASSET, account, last=max(days, default=""))
+        of_days = [address for address, day in files if day in wanted]
+        if of_days:
+            active = stores.lake.query(_MEMBERS_OF_DAYS, {"members": of_days})
+            for conversation_id, day in zip(
+                active["conversation_id"].to_pylist(), active["day"].to_pylist(), strict=True
+            ):
+                found._active[day].append(conversation_id)
+            for ids in found._active.values():
+                ids.sort()
+            found._read(active, files)
+        return found
+
+    @classmethod
+    def answered(cls, stores: Stores, account: str, most: int) -> Iterator[Transcript]:
+        """The conversations in which the owner said something, as they are now, oldest first;
+        the newest ones if there are more than `most`."""
+        found = cls(stores, account)
+        members = stores.lake.day_files(conversations.ASSET, account)
+        raw = [address for address, _ in stores.lake.day_files(raw_messages.ASSET, account)]
+        if not found.account.me or not members or not raw:
+            return
+        tables = {
+            "members": [address for address, _ in members],
+            "raw": raw,
+            "me": pa.table({"person_id": sorted(found.account.me)}),
+        }
+        mine = stores.lake.query(_ANSWERED.format(most=int(most)), tables)
+        found._read(mine, members)
+        for conversation_id in reversed(mine["conversation_id"].to_pylist()):
+            yield found._transcript(conversation_id, datetime.max.replace(tzinfo=UTC))
 
     def of_day(self, day: str) -> Iterator[Transcript]:
         """Each conversation that was active on the day, as of the day's end, in order of id."""
-        end = end_of_day(day)
         for conversation_id in self._active[day]:
-            conversation = self._conversations[conversation_id]
-            until = bisect_left(conversation.times, end)
-            turns = conversation.turns[:until]
-            left_out = max(0, len(turns) - LONGEST_TRANSCRIPT)
-            if left_out:
-                turns = [turns[0], *turns[left_out + 1 :]]
-            channel = self._names.get(conversation.channel_id, conversation.channel_id)
-            yield Transcript(
-                conversation_id,
-                conversation.channel_id,
-                channel,
-                conversation.channel_kind,
-                end,
-                tuple(turns),
-                left_out,
-                self.account.me,
-                self._my_names,
-            )
+            yield self._transcript(conversation_id, end_of_day(day))
 
-    def _read(self, stores: Stores, account: str, days: list[str]) -> None:
-        lake, wanted = stores.lake, set(days)
-        files = lake.day_files(conversations.ASSET, account, last=days[-1])
-        of_days = [address for address, day in files if day in wanted]
-        if not of_days:
+    def _transcript(self, conversation_id: str, as_of: datetime) -> Transcript:
+        conversation = self._conversations[conversation_id]
+        turns = conversation.turns[: bisect_left(conversation.times, as_of)]
+        left_out = max(0, len(turns) - LONGEST_TRANSCRIPT)
+        if left_out:
+            turns = [turns[0], *turns[left_out + 1 :]]
+        return Transcript(
+            conversation_id,
+            conversation.channel_id,
+            self._names.get(conversation.channel_id, conversation.channel_id),
+            conversation.channel_kind,
+            as_of,
+            tuple(turns),
+            left_out,
+            self.account.me,
+            self._my_names,
+        )
+
+    def _read(self, active: pa.Table, members: Sequence[tuple[str, str]]) -> None:
+        """Read whole the conversations of `active`, from the (address, day) of membership."""
+        if active.num_rows == 0:
             return
-        active = lake.query(_MEMBERS_OF_DAYS, {"members": of_days})
-        for conversation_id, day in zip(
-            active["conversation_id"].to_pylist(), active["day"].to_pylist(), strict=True
-        ):
-            self._active[day].append(conversation_id)
-        for ids in self._active.values():
-            ids.sort()
-        tables = {"members": [address for address, _ in files], "active": active}
-        spread = set(lake.query(_DAYS_OF_CONVERSATIONS, tables)["day"].to_pylist())
-        tables["members"] = [address for address, day in files if day in spread]
-        raw = lake.day_files(raw_messages.ASSET, account, last=days[-1])
+        tables = {"members": [address for address, _ in members], "active": active}
+        spread = set(self._lake.query(_DAYS_OF_CONVERSATIONS, tables)["day"].to_pylist())
+        tables["members"] = [address for address, day in members if day in spread]
+        raw = self._lake.day_files(raw_messages.ASSET, self.account.account, last=max(spread))
         tables["raw"] = [address for address, day in raw if day in spread]
-        for batch in lake.query(_TURNS, tables).to_batches(max_chunksize=20_000):
+        for batch in self._lake.query(_TURNS, tables).to_batches(max_chunksize=20_000):
             self._take(batch)
 
     def _take(self, batch: pa.RecordBatch) -> None:

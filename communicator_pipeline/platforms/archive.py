@@ -39,6 +39,10 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 _IGNORED = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|\._)")
 
 
+Events = Iterator[tuple[str, Any]]
+"""ijson's: ("start_map", None), ("map_key", "id"), ("number", 17), …"""
+
+
 class BrokenFile(ValueError):
     """A file that cannot be read (any further): what is wrong with it and what to do."""
 
@@ -158,38 +162,79 @@ def read_json(archive: Archive, name: str) -> Any:
         raise BrokenFile(_what_is_wrong(name, content, error)) from error
 
 
-def read_items(archive: Archive, name: str, path: str = "item") -> Iterator[Any]:
-    """The values at `path` (an ijson prefix) of a JSON file, in order, whatever its size.
+def read_items(archive: Archive, name: str) -> Iterator[Any]:
+    """The elements of a JSON file that holds a list, in order, whatever its size.
 
-    With the prefix `item` these are the elements of a top-level array. Raises `BrokenFile` at
-    the place where the file breaks, after everything before it was yielded. An assignment in
-    front of the JSON (`window.YTD.tweets.part0 = […]`, in X archives) is skipped.
+    Raises `BrokenFile` at the place where the file breaks, after everything before it was
+    yielded. An assignment in front of the JSON (`window.YTD.tweets.part0 = […]`, in X archives)
+    is skipped.
     """
-    if path == "item" and archive.size(name) <= WHOLE_FILE:
+    if archive.size(name) <= WHOLE_FILE:
         content = archive.read(name)
         try:
             values = orjson.loads(_after_assignment(content.removeprefix(b"\xef\xbb\xbf")))
-        except orjson.JSONDecodeError as error:
-            if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise BrokenFile(_what_is_wrong(name, content, error)) from error
+        except orjson.JSONDecodeError:
+            pass  # read on below, for what stands before the fault
         else:
             if not isinstance(values, list):
                 raise BrokenFile(f"{name} should hold a JSON list, it holds {_kind(values)}")
             yield from values
             return
-    found = ijson.sendable_list()
-    parser = ijson.items_coro(found, path, use_float=True)
-    yield from chain.from_iterable(_parsed(archive, name, parser, found))
+    events = read_events(archive, name)
+    event, value = next(events)
+    if event != "start_array":
+        held = {} if event == "start_map" else value
+        raise BrokenFile(f"{name} should hold a JSON list, it holds {_kind(held)}")
+    for event, value in events:
+        if event == "end_array":
+            return
+        yield build(events, event, value)
 
 
-def read_events(archive: Archive, name: str) -> Iterator[tuple[str, Any]]:
+def read_events(archive: Archive, name: str) -> Events:
     """The ijson events of a JSON file, whatever its size: ("map_key", "chats"), …
 
-    Numbers with a point come as Decimal, for whoever builds values of them to convert. Raises
-    `BrokenFile` at the place where the file breaks, as `read_items` does.
+    Raises `BrokenFile` at the place where the file breaks, as `read_items` does.
     """
     found = ijson.sendable_list()
     return chain.from_iterable(_parsed(archive, name, ijson.basic_parse_coro(found), found))
+
+
+def build(events: Events, event: str, value: Any) -> Any:
+    """The value that begins with the event, however deep it nests.
+
+    (ijson's own `items` ends the process at a million brackets.)
+    """
+    if event == "start_map":
+        whole: Any = {}
+    elif event == "start_array":
+        whole = []
+    else:
+        return float(value) if event == "number" and type(value) is not int else value
+    stack: list[tuple[Any, Any]] = []
+    inner, key = whole, None
+    for event, value in events:
+        if event == "map_key":
+            key = value
+            continue
+        if event == "end_map" or event == "end_array":
+            if not stack:
+                return whole
+            inner, key = stack.pop()
+            continue
+        is_open = event == "start_map" or event == "start_array"
+        if is_open:
+            value = {} if event == "start_map" else []
+        elif event == "number" and type(value) is not int:
+            value = float(value)  # a Decimal
+        if type(inner) is dict:
+            inner[key] = value
+        else:
+            inner.append(value)
+        if is_open:
+            stack.append((inner, key))
+            inner = value
+    return whole
 
 
 def _parsed(archive: Archive, name: str, parser: Any, found: list[Any]) -> Iterator[list[Any]]:

@@ -37,8 +37,10 @@ def test_the_documents_example_is_read_whole(tmp_path: Path) -> None:
     """What the document shows is what people will write."""
     [example] = re.findall(r"```jsonl\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     reading = of_lines(tmp_path, example)
-    assert reading.letters == [] and len(reading.envelopes) == example.strip().count("\n")
-    assert reading.export.me and len(reading.messages()) > 3
+    assert reading.letters == []
+    assert len(reading.envelopes) == example.strip().count("\n")
+    assert reading.export.me
+    assert len(reading.messages()) > 3
 
 
 def test_every_field_arrives(tmp_path: Path) -> None:
@@ -61,12 +63,14 @@ def test_every_field_arrives(tmp_path: Path) -> None:
         line(id="4", deleted=True, text=None),
     )
     found = reading.messages()
-    assert found["2"]["author_name"] == "Maya" and found["2"]["author_is_bot"]
+    assert found["2"]["author_name"] == "Maya"
+    assert found["2"]["author_is_bot"]
     assert found["2"]["thread_id"] == found["2"]["reply_to"] == "ops:1"
     assert found["2"]["edited_at"].isoformat() == "2026-11-03T10:00:00+00:00"
     assert [a["name"] for a in found["2"]["attachments"]] == ["a.pdf", "b.png"]
     assert (found["2"]["channel_kind"], found["3"]["kind"]) == ("group", "system")
-    assert found["4"]["deleted"] and found["4"]["text"] == ""
+    assert found["4"]["deleted"]
+    assert found["4"]["text"] == ""
     assert reading.channels["ops"].name == "Operations"
     assert reading.people["u1"].name == "Maya"
 
@@ -105,18 +109,22 @@ def test_a_broken_line_is_a_dead_letter_that_says_why(
     reading = of_lines(tmp_path, line(id="8"), broken, line(id="9"))
     assert sorted(reading.messages()) == ["8", "9"]
     [letter] = reading.letters
-    assert reason in letter.reason and letter.source == "chat.jsonl, line 2"
-    assert letter.payload and len(letter.payload) <= 64_000
+    assert reason in letter.reason
+    assert letter.source == "chat.jsonl, line 2"
+    assert letter.payload
+    assert len(letter.payload) <= 64_000
 
 
 def test_a_line_without_end_is_passed_over(tmp_path: Path) -> None:
     reading = of_lines(tmp_path, line(id="8"), "x" * (LONGEST_LINE * 2 + 5), line(id="9"))
-    assert sorted(reading.messages()) == ["8", "9"] and "longer than" in reading.reasons[0]
+    assert sorted(reading.messages()) == ["8", "9"]
+    assert "longer than" in reading.reasons[0]
 
 
 def test_a_newer_version_of_the_format_is_refused_in_words(tmp_path: Path) -> None:
     reading = of_lines(tmp_path, '{"communicator_jsonl": 2}', line())
-    assert reading.envelopes == [] and "update it" in reading.broken[0]
+    assert reading.envelopes == []
+    assert "update it" in reading.broken[0]
 
 
 def test_any_name_is_read_if_the_first_line_is_of_the_format(tmp_path: Path) -> None:
@@ -132,7 +140,8 @@ def test_a_packed_file_is_read_and_a_packed_bomb_is_not(tmp_path: Path) -> None:
     assert "bomb" in read(path).broken[0]
     path.write_bytes(gzip.compress("\n".join(line(id=str(n)) for n in range(999)).encode())[:-900])
     cut = read(path)
-    assert cut.envelopes and "damaged" in cut.broken[0]
+    assert cut.envelopes
+    assert "damaged" in cut.broken[0]
 
 
 def test_utf16_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def of_messages(tmp_path: Path, *messages: Any, **files: Any) -> Reading:
 
 def test_people_and_channels_are_named(tmp_path: Path) -> None:
     reading = of_messages(tmp_path, message(1), **{"D1/2026-11-03.json": [message(2)]})
-    assert reading.people["U1"].name == "Maya" and reading.people["U2"].is_bot
+    assert reading.people["U1"].name == "Maya"
+    assert reading.people["U2"].is_bot
     assert reading.channels["C1"].name == "general"
     assert reading.channels["D1"].name == reading.channels["G1"].name == "Maya, Bot"
     assert {e.message_id for e in reading.envelopes} == {f"C1:{ts(1)}", f"D1:{ts(2)}"}
@@ -103,7 +104,8 @@ def test_bots_and_joins_are_told_apart_from_people(tmp_path: Path) -> None:
         {**bot, "text": "red", "ts": ts(1)},
         message(2, "<@U1> has joined", subtype="channel_join"),
     ).messages()
-    assert found[ts(1)]["author_is_bot"] and found[ts(1)]["author_name"] == "CI"
+    assert found[ts(1)]["author_is_bot"]
+    assert found[ts(1)]["author_name"] == "CI"
     assert found[ts(2)]["kind"] == "system"
 
 
@@ -131,9 +133,12 @@ def test_a_token_that_expires_is_no_new_version(tmp_path: Path) -> None:
 def test_a_message_of_blocks_only_is_written_out(tmp_path: Path) -> None:
     text = {"type": "text", "text": "a < b "}
     elements = [text, {"type": "user", "user_id": "U2"}]
-    blocks = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}]
+    blocks = [
+        {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}
+    ]
     found = of_messages(tmp_path, message(1, "", blocks=blocks)).messages()
-    assert found[ts(1)]["text"] == "a < b <@U2>" and found[ts(1)]["mentions"] == ["U2"]
+    assert found[ts(1)]["text"] == "a < b <@U2>"
+    assert found[ts(1)]["mentions"] == ["U2"]
 
 
 def test_mentions_and_links_with_names_lose_the_names(tmp_path: Path) -> None:
@@ -165,7 +170,8 @@ def test_a_broken_message_is_a_dead_letter(tmp_path: Path, broken: Any, reason: 
 def test_a_day_cut_in_the_middle_gives_what_stood_before(tmp_path: Path) -> None:
     whole = json.dumps([message(n) for n in range(90)])
     reading = of_messages(tmp_path, **{DAY: whole[: len(whole) // 2]})
-    assert 40 <= len(reading.envelopes) <= 50 and "breaks off" in reading.broken[0]
+    assert 40 <= len(reading.envelopes) <= 50
+    assert "breaks off" in reading.broken[0]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +187,8 @@ def test_a_day_that_is_no_json_list_says_what_it_is(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     reading = of_messages(tmp_path, **{DAY: content, "general/2026-11-04.json": [message(1)]})
-    assert len(reading.envelopes) == 1 and reason in reading.broken[0]
+    assert len(reading.envelopes) == 1
+    assert reason in reading.broken[0]
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
@@ -197,7 +204,8 @@ def test_a_million_brackets_are_a_dead_letter(tmp_path: Path) -> None:
         text = content if isinstance(content, str) else json.dumps(content)
         (tmp_path / "e" / name).write_text(text)
     reading = read(tmp_path / "e")
-    assert list(reading.messages()) == [ts(1)] and "nested too deep" in reading.reasons[0]
+    assert list(reading.messages()) == [ts(1)]
+    assert "nested too deep" in reading.reasons[0]
 
 
 def test_an_overlapping_newer_export_lands_only_what_is_new(tmp_path: Path) -> None:

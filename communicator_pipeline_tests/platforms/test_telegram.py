@@ -12,9 +12,8 @@ import pytest
 
 from communicator_pipeline.platforms.archive import Archive, BrokenFile
 from communicator_pipeline.platforms.telegram import PLATFORM
-from communicator_pipeline.storage.lake import attachment_key
+from communicator_pipeline.storage.lake import AccountMonth, attachment_key
 from communicator_pipeline.storage.landing import read_landing
-from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline_tests.platforms.reading import (
     ACCOUNT,
     Reading,
@@ -77,7 +76,8 @@ def test_one_chat_and_a_whole_account_give_the_same_messages(tmp_path: Path) -> 
     whole = read(write_json(tmp_path / "all" / "result.json", both))
     assert [e.message_id for e in one.envelopes] == ["55:1", "55:2"]
     assert [e.message_id for e in whole.envelopes] == ["55:1", "56:2"]
-    assert whole.export.me == {"user1"} and whole.people["user1"].handle == "anaduarte"
+    assert whole.export.me == {"user1"}
+    assert whole.people["user1"].handle == "anaduarte"
     assert whole.people["user9"].name == "Joe Li"
     assert whole.channels["56"].name == "Old"
 
@@ -110,7 +110,8 @@ def test_text_is_a_string_or_a_list_of_strings_and_entities(tmp_path: Path) -> N
         message(3, [{"type": "bold", "text": "loud"}, {"type": "custom_emoji", "text": "🎃"}]),
         {**message(4), "text": None, "text_entities": [{"type": "plain", "text": "from entities"}]},
     ).messages()
-    assert found["1"]["text"] == "Hi <@user9>!" and found["1"]["mentions"] == ["user9"]
+    assert found["1"]["text"] == "Hi <@user9>!"
+    assert found["1"]["mentions"] == ["user9"]
     assert found["2"]["text"] == "see this (https://a.example)"
     assert found["3"]["text"] == "loud🎃"
     assert found["4"]["text"] == "from entities"
@@ -202,7 +203,8 @@ def test_media_are_attachments_or_words(tmp_path: Path) -> None:
     ).messages()
     assert found["1"]["attachments"][0]["mime"] == "application/pdf"
     assert found["2"]["attachments"][0]["name"] == "photo"
-    assert found["3"]["text"] == "🎃" and found["3"]["attachments"][0]["name"] == "sticker"
+    assert found["3"]["text"] == "🎃"
+    assert found["3"]["attachments"][0]["name"] == "sticker"
     assert found["4"]["text"] == "When?\n• Mon\n• Tue"
     assert found["5"]["text"] == "Location: 38.7, -9.1"
     assert found["6"]["text"] == "Contact: Joe +351 1"
@@ -213,9 +215,7 @@ def test_media_in_the_export_are_stored_under_their_hash(tmp_path: Path, packing
     """The export may be deleted after the import: the pictures must not go with it. A path that
     leads out of the export names nothing."""
     (tmp_path / "secret.txt").write_text("not for the lake")
-    whole = account(
-        chat(message(1, photo="chats/photo_1.jpg"), message(2, file="../secret.txt"))
-    )
+    whole = account(chat(message(1, photo="chats/photo_1.jpg"), message(2, file="../secret.txt")))
     if packing == "folder":
         path = tmp_path / "export"
         write_json(path / "result.json", whole)
@@ -257,7 +257,8 @@ def test_an_old_export_without_unixtime_is_read_as_utc(tmp_path: Path) -> None:
     reading = of_chat(tmp_path, old, channel_post)
     found = reading.messages()
     assert found["1"]["sent_at"].isoformat() == "2026-11-03T13:00:00+00:00"
-    assert found["1"]["author_id"] == "user7" and found["2"]["author_id"] == "channel99"
+    assert found["1"]["author_id"] == "user7"
+    assert found["2"]["author_id"] == "channel99"
 
 
 def test_a_newer_record_before_it_tells_an_old_ones_offset(tmp_path: Path) -> None:
@@ -318,7 +319,8 @@ def test_a_broken_message_is_a_dead_letter_and_the_rest_goes_on(
 def test_a_chat_without_an_id_is_one_dead_letter(tmp_path: Path) -> None:
     """Not one for each of its messages, which may be a million."""
     reading = of_chat(tmp_path, message(1), message(2), id="55")
-    assert reading.envelopes == [] and len(reading.letters) == 1
+    assert reading.envelopes == []
+    assert len(reading.letters) == 1
 
 
 def test_a_chat_whose_id_stands_behind_its_messages_is_read(tmp_path: Path) -> None:
@@ -352,7 +354,8 @@ def test_a_fault_in_the_middle_loses_nothing_before_it(tmp_path: Path) -> None:
     path = write_json(tmp_path / "result.json", chat(message(1), message(2), message("FAULT")))
     path.write_text(path.read_text().replace('"FAULT"', "}{"))
     reading = read(path)
-    assert [e.message_id for e in reading.envelopes] == ["55:1", "55:2"] and reading.broken
+    assert [e.message_id for e in reading.envelopes] == ["55:1", "55:2"]
+    assert reading.broken
 
 
 def test_a_million_brackets_are_a_dead_letter(tmp_path: Path) -> None:

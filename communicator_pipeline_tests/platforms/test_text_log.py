@@ -61,7 +61,12 @@ def test_actions_joins_and_addressed_people_are_understood(tmp_path: Path) -> No
 
 
 def test_the_day_changes_by_its_line_or_by_midnight(tmp_path: Path) -> None:
-    log = "--- Day changed Tue Nov 03 2026\n23:59 <a> x\n00:01 <a> y\n--- Day changed Thu Nov 05 2026\n00:00 <a> z"
+    log = """--- Day changed Tue Nov 03 2026
+23:59 <a> x
+00:01 <a> y
+--- Day changed Thu Nov 05 2026
+00:00 <a> z
+"""
     days = [row["sent_at"].day for row in of_log(tmp_path, log).versions()]
     assert days == [3, 4, 5]
 
@@ -113,12 +118,14 @@ def test_a_line_that_is_none_is_a_dead_letter(tmp_path: Path, line: str, reason:
     reading = of_log(tmp_path, f"{line}\n[2026-11-03 09:13:00] <a> fine\n")
     assert [row["text"] for row in reading.versions()] == ["fine"]
     [letter] = reading.letters
-    assert reason in letter.reason and letter.source == "#harbor.log, line 1"
+    assert reason in letter.reason
+    assert letter.source == "#harbor.log, line 1"
 
 
 def test_a_text_that_is_no_log_says_so_without_a_flood_of_letters(tmp_path: Path) -> None:
     reading = of_log(tmp_path, "just words\n" * 5_000, "notes.txt")
-    assert len(reading.letters) == 101 and "no line looks like" in reading.broken[0]
+    assert len(reading.letters) == 101
+    assert "no line looks like" in reading.broken[0]
 
 
 def test_old_encodings_are_read_and_utf16_and_binaries_are_not(tmp_path: Path) -> None:

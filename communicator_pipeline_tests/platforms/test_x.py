@@ -57,8 +57,10 @@ def of_talk(tmp_path: Path, *events: Any, **files: Any) -> Reading:
 
 def test_the_archive_says_whose_it_is(tmp_path: Path) -> None:
     reading = of_tweets(tmp_path, tweet("5"))
-    assert reading.platform.name == "x" and reading.export.me == {ME}
-    assert reading.people[ME].name == "Ana D." and reading.people[ME].handle == "ana"
+    assert reading.platform.name == "x"
+    assert reading.export.me == {ME}
+    assert reading.people[ME].name == "Ana D."
+    assert reading.people[ME].handle == "ana"
     assert reading.messages()["5"]["author_id"] == ME
     assert reading.messages()["5"]["sent_at"].isoformat() == "2026-11-03T09:12:44+00:00"
 
@@ -100,7 +102,8 @@ def test_replies_reposts_and_edits_are_linked(tmp_path: Path) -> None:
     assert found["6"]["reply_to"] == "feed:5"
     assert [(r["name"], r["count"]) for r in found["6"]["reactions"]] == [("like", 3)]
     assert (found["7"]["text"], found["7"]["forwarded_from"]) == ("so true", "@joe")
-    assert found["8"]["thread_id"] == "feed:5" and found["8"]["edited_at"]
+    assert found["8"]["thread_id"] == "feed:5"
+    assert found["8"]["edited_at"]
 
 
 def test_a_long_post_is_made_whole_from_its_note(tmp_path: Path) -> None:
@@ -172,10 +175,12 @@ def test_direct_messages_know_their_pair_and_its_name(tmp_path: Path) -> None:
         **posts,
     )
     found = reading.messages()
-    assert found["2"]["text"] == "see https://a.example" and found["2"]["author_id"] == "20"
+    assert found["2"]["text"] == "see https://a.example"
+    assert found["2"]["author_id"] == "20"
     assert [(r["name"], r["count"]) for r in found["2"]["reactions"]] == [("like", 2)]
     assert found["1"]["edited_at"] is not None
-    assert reading.channels["14-20"].name == "Joe Li" and reading.channels["14-20"].kind == "dm"
+    assert reading.channels["14-20"].name == "Joe Li"
+    assert reading.channels["14-20"].kind == "dm"
 
 
 def test_a_picture_in_a_direct_message_takes_its_link_along(tmp_path: Path) -> None:
@@ -186,7 +191,8 @@ def test_a_picture_in_a_direct_message_takes_its_link_along(tmp_path: Path) -> N
         **{"data/direct_messages_media/2-e07.jpg": JPEG},
     )
     row = reading.messages()["2"]
-    assert row["text"] == "look" and row["attachments"][0]["name"] == "e07.jpg"
+    assert row["text"] == "look"
+    assert row["attachments"][0]["name"] == "e07.jpg"
 
 
 def test_a_groups_events_name_it_and_are_no_messages(tmp_path: Path) -> None:
@@ -207,7 +213,8 @@ def test_a_groups_events_name_it_and_are_no_messages(tmp_path: Path) -> None:
     reading = read(archive(tmp_path, {name: js("direct_messages_group", rows)}))
     assert [e.message_id for e in reading.envelopes] == ["777:3"]
     assert reading.channels["777"].name == "Ride on Sunday"
-    assert reading.channels["777"].kind == "group" and reading.letters == []
+    assert reading.channels["777"].kind == "group"
+    assert reading.letters == []
 
 
 @pytest.mark.parametrize(
@@ -241,9 +248,7 @@ def test_a_broken_post_is_a_dead_letter_and_the_rest_goes_on(
         ({}, "names what it is"),
     ],
 )
-def test_a_broken_direct_message_is_a_dead_letter(
-    tmp_path: Path, broken: Any, reason: str
-) -> None:
+def test_a_broken_direct_message_is_a_dead_letter(tmp_path: Path, broken: Any, reason: str) -> None:
     reading = of_talk(tmp_path, dm("5"), broken)
     assert list(reading.messages()) == ["5"]
     assert reason in reading.letters[0].reason

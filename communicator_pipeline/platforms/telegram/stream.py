@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Any
 
-Events = Iterator[tuple[str, Any]]
+from communicator_pipeline.platforms.archive import Events, build
 
 
 class Found(Enum):
@@ -82,38 +82,6 @@ def _list(events: Events, contacts: bool, with_messages: bool) -> Iterator[tuple
                 yield from _object(events, with_messages)
             else:
                 skip(events, event)
-
-
-def build(events: Events, event: str, value: Any) -> Any:
-    """The value that begins with the event, however deep it nests."""
-    if event == "start_map":
-        whole: Any = {}
-    elif event == "start_array":
-        whole = []
-    else:
-        return value
-    stack: list[tuple[Any, Any]] = []
-    inner, key = whole, None
-    for event, value in events:
-        if event == "map_key":
-            key = value
-            continue
-        if event == "end_map" or event == "end_array":
-            if not stack:
-                return whole
-            inner, key = stack.pop()
-            continue
-        is_open = event == "start_map" or event == "start_array"
-        if is_open:
-            value = {} if event == "start_map" else []
-        if type(inner) is dict:
-            inner[key] = value
-        else:
-            inner.append(value)
-        if is_open:
-            stack.append((inner, key))
-            inner = value
-    return whole
 
 
 def skip(events: Events, event: str) -> None:

@@ -1,0 +1,1 @@
+"""Commands that print speeds, peaks and scores, as ratios to known tools. See README.md."""
