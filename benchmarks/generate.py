@@ -1,6 +1,6 @@
 """Writes a Slack export of any size that behaves like a workspace: made up, the same each time.
 
-Sentences come from a chain of word pairs over the demo's texts (six languages), with rare words
+Sentences come from a chain of word pairs over the demo's texts (seven languages), with rare words
 from a long tail; people, times, threads and mentions follow what workspaces do. Nobody has said
 which conversation a message belongs to: this is for measuring speed, not understanding.
 
@@ -36,8 +36,8 @@ CHANNELS = (
 ME = "U0BENCH0000"
 BOT = "B0BENCH0000"
 
-THREADED = 0.3  # of conversations of three and more; that makes 10 to 15 % of the messages
-CALLED = 0.12  # of messages that begin with a mention
+THREADED = 0.14  # of conversations of three and more; that makes 10 to 15 % of the messages
+CALLED = 0.2  # of answers to somebody else that begin with a mention
 WEEKEND = 0.15  # of a working day's messages
 SECONDS_OF_WORK = (7 * 3600, 18 * 3600)  # UTC
 
@@ -48,16 +48,17 @@ class Chatter:
     def __init__(self, random: Random) -> None:
         self._random = random
         follows: dict[str, list[str]] = defaultdict(list)
-        self._openings: list[str] = []
+        openings: dict[str, list[str]] = defaultdict(list)
         for account in ACCOUNTS:
             for line in load(account).lines:
                 words = [w for w in line.text.split() if not w.startswith("<")]
                 if not words:
                     continue
-                self._openings.append(words[0])
+                openings[f"{account} {line.conversation}"].append(words[0])
                 for word, following in zip(words, [*words[1:], ""], strict=True):
                     follows[word].append(following)
         self._follows = dict(follows)
+        self._openings = list(openings.values())
         syllables = "ra to mi ken sol vi dra pe lun est or ka ni bel tur fo ga zen mar lo".split()
         self._rare = [
             "".join(random.choice(syllables) for _ in range(random.randint(2, 4)))
@@ -68,9 +69,13 @@ class Chatter:
         """By rank as in any language: the n-th word about 1/n as often as the first."""
         return self._rare[int(len(self._rare) ** self._random.random()) - 1]
 
-    def sentence(self, topic: list[str]) -> str:
+    def openings(self) -> list[str]:
+        """How the sentences of one conversation begin: mostly in one language."""
+        return self._random.choice(self._openings)
+
+    def sentence(self, openings: list[str], topic: list[str]) -> str:
         draw = self._random.random
-        word = self._openings[int(draw() * len(self._openings))]
+        word = openings[int(draw() * len(openings))]
         words = []
         longest = 2 + int(40 * draw() ** 2)
         while word and len(words) < longest:
@@ -199,16 +204,16 @@ def _conversation(random: Random, chatter: Chatter, people: list[str], most: int
     """A few people, turn after turn, seconds to minutes apart."""
     length = min(1 + int(random.expovariate(1 / 7)), most)
     speakers = random.sample(people, min(len(people), random.choice((2, 2, 2, 3, 3, 4, 5))))
-    topic = [chatter.rare_word() for _ in range(3)]
+    openings, topic = chatter.openings(), [chatter.rare_word() for _ in range(3)]
     threaded = "" if length > 2 and random.random() < THREADED else None
     second = random.randint(*SECONDS_OF_WORK)
     author = speakers[0]
     plans: list[Plan] = []
     for place in range(length):
-        text = chatter.sentence(topic)
+        text = chatter.sentence(openings, topic)
         if random.random() < 0.2:
-            text += "\n" + chatter.sentence(topic)
-        if place and random.random() < CALLED:
+            text += "\n" + chatter.sentence(openings, topic)
+        if place and plans[-1].author != author and random.random() < CALLED:
             text = f"<@{plans[-1].author}> {text}"
         plans.append(Plan(second, author, text, threaded if place == 0 else None))
         second = min(second + 2 + int(random.lognormvariate(3.7, 1.3)), 86_399)
