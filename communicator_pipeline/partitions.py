@@ -14,10 +14,7 @@ from itertools import pairwise
 
 import dagster as dg
 
-from communicator_pipeline.storage.lake import AccountMonth, months_between
-
-FIRST_MONTH = os.environ.get("COMMUNICATOR_FIRST_MONTH", "2006-03")
-"""Nothing is older than the first tweet (2006-03-21). Fewer months make a tidier web UI."""
+from communicator_pipeline.storage.lake import FIRST_MONTH, AccountMonth, months_between
 
 FIRST_DIGEST_DAY = os.environ.get("COMMUNICATOR_FIRST_DIGEST_DAY", "2026-01-01")
 """A digest is for today's reader: years of past days would only use up partitions."""

@@ -12,7 +12,7 @@ from rich.text import Text
 from communicator_pipeline.cli.imports import said
 from communicator_pipeline.cli.output import errors_in_words, fail, one_line, out, stores
 from communicator_pipeline.cli.reading import print_conversation
-from communicator_pipeline.demo import AS_OF, DemoExport, write_exports
+from communicator_pipeline.demo import DemoExport, write_exports
 from communicator_pipeline.ingestion.exports import ImportCounts, import_export, open_export
 from communicator_pipeline.ingestion.owner import set_owner
 from communicator_pipeline.storage import Stores, home
@@ -20,11 +20,14 @@ from communicator_pipeline.storage.accounts import Accounts, add_user
 from communicator_pipeline.storage.database import Row
 from communicator_pipeline.storage.dead_letters import DeadLetters
 from communicator_pipeline.storage.inbox import Inbox
+from communicator_pipeline.storage.lake import end_of_day
 from communicator_pipeline.storage.preview import DEMO_ACCOUNTS
 from communicator_pipeline.storage.settings import Settings
 
 NAMES = {"ana": "Ana Duarte", "ben": "Ben Okafor"}
 FIRST_DAY, LAST_DAY = "2026-10-26", "2026-11-04"
+NOW = end_of_day(LAST_DAY)
+"""The demo's evening: what waits has waited as long as its analysis says."""
 
 
 def demo() -> None:
@@ -86,7 +89,7 @@ def demo() -> None:
         _title("Ana's inbox, the first eight")
         ana = Inbox(opened.database, "ana")
         for row in ana.conversations(needs_reply=True, limit=8):
-            print_conversation(row, now=AS_OF)
+            print_conversation(row, now=NOW)
         _interleaved(ana)
         _injection(opened)
 
@@ -98,7 +101,8 @@ def demo() -> None:
             ("communicator status --user ana", "what waits before which stage"),
             ("communicator import FILE --user YOU", "your own export"),
         ):
-            out.print(f"  {_command(command):<40} {what}", highlight=False)
+            out.print(f"  {_command(command)}")
+            out.print(f"      {what}", style="dim")
 
 
 def _settle(opened: Stores, exports: list[DemoExport]) -> None:
@@ -132,7 +136,7 @@ def _interleaved(inbox: Inbox) -> None:
     messages = [
         message
         for message in inbox.channel_messages(account, channel, FIRST_DAY, "9999")
-        if message["kind"] == "message"
+        if message["kind"] == "message" and message["link_reason"] != "thread"
     ]
     stretch = _most_interleaved(messages, 11)
     letters: dict[str, str] = {}
@@ -151,7 +155,10 @@ def _interleaved(inbox: Inbox) -> None:
 
 def _most_interleaved(messages: list[Row], length: int) -> list[Row]:
     def switches(start: int) -> int:
-        keys = [row["conversation_id"] for row in messages[start : start + length]]
+        stretch = messages[start : start + length]
+        if stretch[0]["sent_at"][:10] != stretch[-1]["sent_at"][:10]:
+            return 0
+        keys = [row["conversation_id"] for row in stretch]
         repeated = {key for key, count in Counter(keys).items() if count > 1}
         return sum(
             before != after and after in repeated
@@ -167,7 +174,7 @@ def _injection(opened: Stores) -> None:
     for user in NAMES:
         for row in Inbox(opened.database, user).conversations(limit=1000):
             if "injection" in row["flags"]:
-                print_conversation(row, now=AS_OF)
+                print_conversation(row, now=NOW)
 
 
 def _title(text: str) -> None:

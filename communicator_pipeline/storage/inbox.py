@@ -216,7 +216,10 @@ _LISTS = frozenset(
 
 
 class Inbox:
-    """What one user may read: the conversations of the accounts they are a member of."""
+    """What one user may read: the conversations of the accounts they are a member of.
+
+    A direct message is called by the others' names: `channel` leaves the owner's own out.
+    """
 
     def __init__(self, database: Database, user_id: str) -> None:
         self.database = database

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectStore
+
+FIRST_MONTH = os.environ.get("COMMUNICATOR_FIRST_MONTH", "2006-03")
+"""The first partition. Nothing is older than the first tweet (2006-03-21); fewer months make a
+tidier web UI."""
+
+FIRST_DAY = f"{FIRST_MONTH}-01"
 
 COLLECT_AFTER = timedelta(hours=1)
 _MOST_TRIES = 1_000  # each lost race is another writer's success: this many means a fault

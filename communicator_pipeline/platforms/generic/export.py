@@ -19,6 +19,7 @@ from communicator_pipeline.storage.dead_letters import DeadLetter
 from communicator_pipeline.storage.landing import Envelope
 
 VERSION = 1
+ORDER = "communicator_order"
 KINDS = ("channel", "group", "dm", "feed")
 
 _SUFFIX = re.compile(r"(?i)\.(?:jsonl|ndjson)(?:\.gz)?$")
@@ -72,6 +73,7 @@ class JsonLines:
     def records(self, part: str) -> Iterator[Record]:
         people: dict[str, tuple[str, int, bool]] = {}
         channels: dict[str, tuple[str, str, int]] = {}
+        moments: dict[str, tuple[int, int]] = {}  # channel → newest time, how many lines told it
         try:
             for number, line in read_lines(self.archive, part):
                 where = f"{part}, line {number}"
@@ -86,7 +88,7 @@ class JsonLines:
                     if isinstance(item, dict) and "communicator_jsonl" in item:
                         _check_version(item, part)
                         continue
-                    envelope = _envelope(item, part)
+                    envelope = _in_order(_envelope(item, part), item, moments)
                 except BrokenFile:
                     raise
                 except Exception as error:  # whatever a stranger's record does to a parser
@@ -172,6 +174,23 @@ def _envelope(item: Any, part: str) -> Envelope:
     )
 
 
+def _in_order(
+    envelope: Envelope, item: dict[str, Any], moments: dict[str, tuple[int, int]]
+) -> Envelope:
+    """The envelope, with its place among the channel's messages of the same moment.
+
+    Many sources tell seconds or minutes only: within one, the file's order is the order. It
+    stands in the payload and not in the digest, so that the same message elsewhere is the same.
+    """
+    sent = iso_micros(item["sent_at"])
+    newest, nth = moments.get(envelope.channel_id, (0, 0))
+    nth = nth + 1 if sent == newest else 0
+    moments[envelope.channel_id] = sent, nth
+    if nth == 0:
+        return envelope
+    return envelope._replace(payload=orjson.dumps(item | {ORDER: nth}))
+
+
 def _id(item: dict[str, Any], key: str) -> str:
     if item.get(key) is None:
         raise KeyError(key)
@@ -211,10 +230,14 @@ def _remember(
     channels: dict[str, tuple[str, str, int]],
 ) -> None:
     at, author = envelope.version_at, item.get("author")
-    if author and (name := item.get("author_name")):
+    if author:
+        # Without a name the id is all that people can be found by; any name told later wins.
+        name, said_at = item.get("author_name"), at
+        if not name:
+            name, said_at = author, 0
         known = people.get(author)
-        if known is None or known[1] <= at:
-            people[author] = name, at, bool(item.get("author_is_bot"))
+        if known is None or known[1] <= said_at:
+            people[author] = name, said_at, bool(item.get("author_is_bot"))
     channel = envelope.channel_id
     name = item.get("channel_name") or (channels[channel][0] if channel in channels else channel)
     if channel not in channels or channels[channel][2] <= at:

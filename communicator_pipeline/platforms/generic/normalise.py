@@ -7,6 +7,7 @@ from typing import Any
 
 from communicator_pipeline.messages import Attachment, ChannelKind, Message
 from communicator_pipeline.platforms import Arrived
+from communicator_pipeline.platforms.generic.export import ORDER
 from communicator_pipeline.platforms.instants import iso_micros, moment
 
 
@@ -23,7 +24,7 @@ def normalise(arrived: Arrived) -> Message:
         message_id=arrived.message_id,
         channel_id=arrived.channel_id,
         channel_kind=channel_kind,
-        sent_at=moment(iso_micros(item["sent_at"])),
+        sent_at=moment(iso_micros(item["sent_at"]) + _order(item)),
         author_id=item.get("author") or "",
         author_name=item.get("author_name") or "",
         author_is_bot=bool(item.get("author_is_bot")),
@@ -37,6 +38,12 @@ def normalise(arrived: Arrived) -> Message:
         edited_at=moment(iso_micros(edited_at)) if edited_at is not None else None,
         deleted=deleted,
     )
+
+
+def _order(item: dict[str, Any]) -> int:
+    """Microseconds to add: the importer's word on which of several at one moment came first."""
+    order = item.get(ORDER, 0)
+    return order if type(order) is int and 0 <= order < 1_000_000 else 0
 
 
 def _in_channel(arrived: Arrived, native: Any) -> str | None:

@@ -83,6 +83,7 @@ class _Reading:
         self._alike: dict[int, int] = {}
         self._people: dict[str, int] = {}  # name → newest time
         self._newest = 0
+        self._moment, self._nth = 0, 0  # how many lines have told the same time
         self._lines = self._messages = self._letters = 0
 
     @property
@@ -138,9 +139,12 @@ class _Reading:
         if len(self._alike) > _MOST_ALIKE:
             del self._alike[next(iter(self._alike))]
         native = f"{micros}\0{kind}\0{who}\0{text}\0{number}".encode()
+        # Logs tell minutes or seconds: within one, a message's place in the log is its order.
+        self._nth = self._nth + 1 if micros == self._moment else 0
+        self._moment = micros
         self._pending = {
             "id": xxhash.xxh3_128_hexdigest(native)[:24],
-            "sent_at": micros,
+            "sent_at": micros + self._nth,
             "kind": kind,
             "author": who,
             "text": text,
