@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -212,7 +211,7 @@ def _row(
     transcript: Transcript, analysis: Analysis, analyser: OfflineAnalyser, digest: str
 ) -> dict[str, Any]:
     said = list(transcript.people()) or list(transcript.turns)
-    return asdict(analysis) | {
+    return {name: getattr(analysis, name) for name in Analysis.__slots__} | {
         "as_of": transcript.as_of,
         "channel_id": transcript.channel_id,
         "started_at": transcript.turns[0].sent_at,

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from communicator_pipeline.chain import (
     analyses,
@@ -23,7 +24,16 @@ from communicator_pipeline.storage.lake import AccountMonth, Manifest
 
 ASSET = "inbox"
 
-_SOURCES = (raw_messages.ASSET, conversations.ASSET, analyses.ASSET, drafted_replies.ASSET)
+_UNREAD = {
+    raw_messages.ASSET: ("channel_kind", "mentions", "forwarded_from", "latest"),
+    conversations.ASSET: ("sent_at", "kind"),
+    analyses.ASSET: ("input_digest",),
+    drafted_replies.ASSET: ("input_digest",),
+}
+"""The sources, and their columns that the database does not have: making Python values of them
+would be for nothing."""
+
+_SOURCES = tuple(_UNREAD)
 
 
 def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:
@@ -56,8 +66,8 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
                 generation,
                 digest,
                 _messages(rows[raw_messages.ASSET], rows[conversations.ASSET], names),
-                [_plain(row) for row in rows[analyses.ASSET]],
-                [_plain(row) for row in rows[drafted_replies.ASSET]],
+                rows[analyses.ASSET],
+                rows[drafted_replies.ASSET],
             ),
         )
         if result:
@@ -83,6 +93,11 @@ def _rows(
     table: pa.Table = stores.lake.read_day(asset, partition, manifest.days[day])
     if asset == raw_messages.ASSET:
         table = table.filter(table["latest"])
+    table = table.drop_columns(list(_UNREAD[asset]))
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            texts = pc.strftime(table.column(place), format="%Y-%m-%dT%H:%M:%SZ")
+            table = table.set_column(place, field.name, texts)
     return table.to_pylist()  # type: ignore[no-any-return]
 
 
@@ -95,11 +110,5 @@ def _messages(
         link = linked.get(message["message_id"])
         if link is None:  # landed after the grouping ran: its own run brings it in
             continue
-        row = _plain(message | link)
-        row["text"] = resolve_names(message["text"], names)
-        rows.append(row)
+        rows.append(message | link | {"text": resolve_names(message["text"], names)})
     return rows
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("mentions", "latest")}

@@ -84,7 +84,9 @@ def check_limits(sql: str, params: Sequence[Value]) -> None:
         )
 
 
-def carry_rows(sql: str, rows: Iterable[Mapping[str, Any]], *others: Value) -> Iterator[Statement]:
+def carry_rows(
+    sql: str, rows: Iterable[Mapping[str, Any] | Sequence[Any]], *others: Value
+) -> Iterator[Statement]:
     """Statements that carry any number of rows, each in one JSON parameter below D1's limits.
 
     `sql` unpacks its first parameter with `json_each(?)`; `others` follow it in every statement.

@@ -6,10 +6,9 @@ where the rows come from (`chain/`), how they look (`cli.py`, the gateway).
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import apsw
@@ -21,7 +20,6 @@ from communicator_pipeline.storage.database import (
     Row,
     Statement,
     carry_rows,
-    utc_text,
 )
 from communicator_pipeline.storage.lake import AccountMonth
 
@@ -30,7 +28,7 @@ _STALE = "a newer run has published this day"
 
 @dataclass(frozen=True)
 class PublishedDay:
-    """A day's rows, as the lake has them; times as datetimes, lists as lists."""
+    """A day's rows, as the lake has them; times as `utc_text` spells them, lists as lists."""
 
     account: str
     day: str
@@ -134,12 +132,9 @@ def _touched(day: PublishedDay) -> list[Statement]:
 
 def _upsert_messages(day: PublishedDay) -> Iterable[Statement]:
     columns = ", ".join(_MESSAGE_COLUMNS)
-    values = ", ".join(f"value ->> '{name}'" for name in _MESSAGE_COLUMNS)
+    values = _unpacked(_MESSAGE_COLUMNS)
     updates = ", ".join(f"{name} = excluded.{name}" for name in _MESSAGE_COLUMNS[1:])
-    rows = [
-        _stored(row, _MESSAGE_COLUMNS[:-1]) | {"search_text": words_of(row["text"])}
-        for row in day.messages
-    ]
+    rows = [[*_stored(row, _MESSAGE_COLUMNS[:-1]), words_of(row["text"])] for row in day.messages]
     # A day's messages are never fewer than before: a deletion is a tombstone.
     return carry_rows(
         f"INSERT INTO messages (account, day, {columns}) SELECT ?2, ?3, {values} "
@@ -153,26 +148,22 @@ def _upsert_messages(day: PublishedDay) -> Iterable[Statement]:
 def _insert(
     table: str, columns: Sequence[str], day: PublishedDay, rows: Sequence[dict[str, Any]]
 ) -> Iterable[Statement]:
-    values = ", ".join(f"value ->> '{name}'" for name in columns)
     return carry_rows(
         f"INSERT INTO {table} (account, day, {', '.join(columns)}) "
-        f"SELECT ?2, ?3, {values} FROM json_each(?1)",
+        f"SELECT ?2, ?3, {_unpacked(columns)} FROM json_each(?1)",
         (_stored(row, columns) for row in rows),
         day.account,
         day.day,
     )
 
 
-def _stored(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    stored: dict[str, Any] = {}
-    for name in columns:
-        value = row[name]
-        if isinstance(value, datetime):
-            value = utc_text(value)
-        elif isinstance(value, list):
-            value = orjson.dumps(value).decode()
-        stored[name] = value
-    return stored
+def _unpacked(columns: Sequence[str]) -> str:
+    """By place, not by name: SQLite looks a name up among all that stand before it."""
+    return ", ".join(f"value ->> {place}" for place in range(len(columns)))
+
+
+def _stored(row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
+    return [orjson.dumps(row[name]).decode() if name in _LISTS else row[name] for name in columns]
 
 
 def words_of(text: str) -> str | None:
@@ -181,15 +172,16 @@ def words_of(text: str) -> str | None:
     Those scripts put no spaces between words, and neither of FTS5's tokenizers finds a word of
     two signs in them: a search for two signs becomes a phrase of two words instead.
     """
-    if text.isascii() or not any(_is_ideograph(sign) for sign in text):
+    if text.isascii() or not _IDEOGRAPH.search(text):
         return None
-    return "".join(f" {sign} " if _is_ideograph(sign) else sign for sign in text)
+    return _IDEOGRAPH.sub(r" \g<0> ", text)
 
 
-def _is_ideograph(sign: str) -> bool:
-    if sign < "\u1100":
-        return False
-    return unicodedata.name(sign, "").startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA", "HANGUL"))
+_IDEOGRAPH = re.compile(
+    "[\u1100-\u11ff\u3041-\u3096\u309b-\u30ff\u3131-\u318e\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\ua960-\ua97c\uac00-\ud7fb\U0001aff0-\U0001b164\U00020000-\U0003134a]"
+)
+"""Han, kana and hangul, by Unicode block: asking each sign for its name takes ten times as long."""
 
 
 _LISTED = """
@@ -199,7 +191,9 @@ SELECT c.account, c.conversation_id, a.day, a.as_of, a.channel_id, h.name AS cha
     a.needs_reply_score, a.needs_reply_reason, a.waiting_since, a.summary, a.summary_message_ids,
     a.sentiment, a.confidence, a.flags, a.model, d.outcome AS draft_outcome, d.text AS draft,
     d.gaps AS draft_gaps, d.reason AS draft_reason, d.rests_on AS draft_rests_on,
-    d.version AS draft_version
+    d.version AS draft_version, (SELECT json_group_array(p.name) FROM people AS p
+        JOIN accounts AS o ON o.account = p.account JOIN json_each(o.me) AS j
+        ON j.value = p.person_id WHERE p.account = c.account) AS my_names
 FROM conversations AS c
 JOIN account_members AS m ON m.account = c.account AND m.user_id = ?1
 JOIN analyses AS a ON a.account = c.account AND a.conversation_id = c.conversation_id
@@ -211,7 +205,7 @@ LEFT JOIN drafts AS d ON d.account = c.account AND d.conversation_id = c.convers
 
 _LISTS = frozenset(
     "people priority_reasons summary_message_ids flags draft_gaps draft_rests_on attachments "
-    "reactions".split()
+    "reactions my_names".split()
 )
 
 
@@ -239,7 +233,7 @@ class Inbox:
             "c.last_message_at DESC, c.conversation_id LIMIT ?5",
             (self.user_id, account, category, needs_reply, limit),
         )
-        return [_read(row) for row in rows]
+        return [_read_conversation(row) for row in rows]
 
     def conversation(self, conversation_id: str, account: str | None = None) -> Row:
         """One conversation with its newest analysis and draft; raises `NotFound`."""
@@ -252,7 +246,7 @@ class Inbox:
                 f"there is no conversation {conversation_id!r}: "
                 "`communicator inbox` shows their ids"
             )
-        return _read(rows[0])
+        return _read_conversation(rows[0])
 
     def messages(self, account: str, conversation_id: str) -> list[Row]:
         """The messages of a conversation in order of time, each with the reason of its link."""
@@ -307,6 +301,15 @@ def _fts_query(words: str) -> str:
         if any(sign.isalnum() for sign in word):
             phrases.append(f'"{(cut or word).strip()}"')
     return " AND ".join(phrases) + "*" if phrases else ""
+
+
+def _read_conversation(row: Row) -> Row:
+    read = _read(row)
+    mine = read.pop("my_names")
+    if read["channel_kind"] in ("dm", "group") and read["channel"]:
+        others = [name for name in read["channel"].split(", ") if name not in mine]
+        read["channel"] = ", ".join(others) or read["channel"]
+    return read
 
 
 def _read(row: Row) -> Row:

@@ -1,0 +1,183 @@
+"""Kill -9 at random moments of import and materialisation: after a re-run nothing differs.
+
+The work is done by a real process with real stores and a real Dagster instance. It is killed
+again and again until it gets through; then lake and database must be equal, row for row, to
+those of an undisturbed run. `make test` kills 10 times, `make test-faults` 100 times.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from communicator_pipeline.demo import write_exports
+from communicator_pipeline.storage import Stores, open_local
+from communicator_pipeline.storage.landing import landed_months, read_landing
+from communicator_pipeline.storage.lake import AccountMonth
+
+USER, ACCOUNTS = "ben", ("ben-telegram", "ben-slack-workshop")
+
+TABLES = {
+    "accounts": "account, platform, name, me",
+    "people": "account, person_id, name, handle, is_bot, seen_at",
+    "channels": "account, channel_id, name, kind, seen_at",
+    "dead_letters": "dead_letter_id, account, stage, source, reason, payload, day, state",
+    "messages": (
+        "account, message_id, day, channel_id, sent_at, author_id, author_name, kind, text, "
+        "search_text, thread_id, reply_to, attachments, reactions, edited_at, deleted, version, "
+        "conversation_id, parent_message_id, link_reason, link_score, link_why"
+    ),
+    "analyses": "*",
+    "drafts": "*",
+    "conversations": "*",
+    "published_days": "account, day, digest",
+    "dirty_days": "account, day",
+    "landing_intents": "account, days",
+    "touched_conversations": "*",
+}
+"""Every row that people or later runs act on. Left out: when something was first seen."""
+
+ASSETS = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
+
+
+def work(folder: str, exports: str) -> None:
+    """What a person does: import the exports, materialise everything."""
+    os.environ["COMMUNICATOR_HOME"] = folder
+    os.environ.pop("DAGSTER_HOME", None)
+    from communicator_pipeline import runs
+    from communicator_pipeline.definitions import build_definitions
+    from communicator_pipeline.ingestion.exports import import_export, open_export
+    from communicator_pipeline.resources import LocalStores
+    from communicator_pipeline.storage.accounts import Accounts, add_user
+
+    stores = open_local(Path(folder))
+    add_user(stores.database, USER, "Ben")
+    accounts = Accounts(stores.database, USER)
+    for export in write_exports(Path(exports)):
+        if export.account in ACCOUNTS:
+            accounts.add(export.account, export.platform, export.account)
+            accounts.set_me(export.account, [export.me])
+            opened = open_export(export.path)
+            import_export(opened, export.account, stores.database, stores.lake)
+    definitions = build_definitions({"stores": LocalStores(folder=folder)})
+    with runs.open_instance() as instance:
+        runs.materialise_touched(stores, instance, runs.chain_job(definitions), lambda run: None)
+
+
+def rows_of(folder: Path) -> dict[str, list[str]]:
+    """Everything in the lake and the database, as sorted lines."""
+    stores = open_local(folder)
+    found = {
+        name: sorted(
+            str(list(row.values()))
+            for row in stores.database.execute(f"SELECT {columns} FROM {name}")
+        )
+        for name, columns in TABLES.items()
+    }
+    found["search"] = [
+        str(row)
+        for row in stores.database.execute(
+            "SELECT g.message_id FROM messages_fts JOIN messages AS g ON g.id = messages_fts.rowid "
+            "WHERE messages_fts MATCH 'a* OR e* OR t*' ORDER BY 1"
+        )
+    ]
+    for account in ACCOUNTS:
+        for asset in ASSETS:
+            found[f"{account} {asset}"] = _lake_rows(stores, asset, account)
+        found[f"{account} landing"] = sorted(
+            {
+                str({name: row[name] for name in ("message_id", "kind", "digest", "payload")})
+                for month in landed_months(stores.lake, account)
+                for row in read_landing(stores.lake, AccountMonth(account, month), None).to_pylist()
+            }
+        )
+    return found
+
+
+def _lake_rows(stores: Stores, asset: str, account: str) -> list[str]:
+    rows: list[str] = []
+    for month in stores.lake.months(asset, account):
+        partition = AccountMonth(account, month)
+        for day, entry in stores.lake.manifest(asset, partition).entries.items():
+            table = stores.lake.read_day(asset, partition, entry)
+            rows += [f"{day} {row}" for row in map(str, table.to_pylist())]
+    return sorted(rows)
+
+
+def _process(context: ForkServerContext, *folders: Path) -> Any:
+    process = context.Process(target=work, args=tuple(map(str, folders)))
+    process.start()
+    return process
+
+
+def _between_lake_and_database(folder: Path, expected_days: int) -> bool:
+    """Whether something has landed and not all of it has reached the database."""
+    if not any((folder / "landing").rglob("*.parquet")):
+        return False
+    database = open_local(folder).database
+    published = database.execute("SELECT count(*) AS n FROM published_days")[0]["n"]
+    dirty = database.execute("SELECT count(*) AS n FROM dirty_days")[0]["n"]
+    return published < expected_days or dirty > 0
+
+
+def kill_until(kills: int, seed: int, tmp_path: Path) -> int:
+    """Kill so often, over as many rounds as it takes; how many kills landed between the first
+    write to the lake and the last one to the database."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["communicator_pipeline.definitions", "communicator_pipeline.runs"]
+    )
+    exports = tmp_path / "exports"
+    undisturbed = tmp_path / "undisturbed"
+    _process(context, tmp_path / "warm", exports).join()  # the server's own imports
+    began = time.monotonic()
+    process = _process(context, undisturbed, exports)
+    process.join()
+    usual = time.monotonic() - began
+    assert process.exitcode == 0
+    expected = rows_of(undisturbed)
+    days = len(expected["published_days"])
+    chance = random.Random(seed)
+    done = between = rounds = 0
+    while done < kills:
+        folder = tmp_path / f"round{rounds}"
+        rounds += 1
+        finished = False
+        while not finished:
+            process = _process(context, folder, exports)
+            process.join(chance.uniform(0.02, 1.0) * usual if done < kills else 120)
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+                done += 1
+                between += _between_lake_and_database(folder, days)
+            else:
+                assert process.exitcode == 0, f"seed {seed}: the re-run failed"
+                finished = True
+        found = rows_of(folder)
+        for name, rows in expected.items():
+            assert found[name] == rows, f"seed {seed}, after {done} kills: {name} differs"
+    return between
+
+
+def test_ten_kills_leave_lake_and_database_as_an_undisturbed_run_does(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    assert kill_until(10, seed, tmp_path) >= 3
+
+
+@pytest.mark.faults
+def test_a_hundred_kills_leave_lake_and_database_as_an_undisturbed_run_does(
+    tmp_path: Path,
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    assert kill_until(100, seed, tmp_path) >= 30
