@@ -227,7 +227,10 @@ def _item(random: Random, plan: Plan, ts: str, counts: Counter[str]) -> dict[str
     chance = random.random()
     if plan.thread is None and chance < 0.01:
         counts["joins"] += 1
-        return item | {"subtype": "channel_join", "text": f"<@{plan.author}> has joined the channel"}
+        return item | {
+            "subtype": "channel_join",
+            "text": f"<@{plan.author}> has joined the channel",
+        }
     if plan.thread is None and chance < 0.03:
         counts["bots"] += 1
         del item["user"]
@@ -282,7 +285,10 @@ def main() -> None:
     options = parser.parse_args()
     counts = write_export(options.path, options.messages, options.seed)
     size = options.path.stat().st_size
-    print(f"{options.path}: {size / 1e6:.1f} MB, " + ", ".join(f"{n:,} {w}" for w, n in counts.items()))
+    print(
+        f"{options.path}: {size / 1e6:.1f} MB, "
+        + ", ".join(f"{n:,} {w}" for w, n in counts.items())
+    )
 
 
 if __name__ == "__main__":

@@ -65,8 +65,10 @@ def table(headings: list[str], rows: list[list[str]]) -> None:
     """Print rows in columns: the first to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     for row in [headings, *rows]:
-        first, *others = (cell.ljust(w) if not i else cell.rjust(w)
-                          for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        first, *others = (
+            cell.ljust(w) if not i else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         print("  ".join([first, *others]).rstrip(), flush=True)
 
 

@@ -22,9 +22,7 @@ Rule = Callable[[Stores, AccountMonth], list[Problem]]
 
 def _check(asset: dg.AssetsDefinition, name: str, rule: Rule) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
-    def check(
-        context: dg.AssetCheckExecutionContext, stores: LocalStores
-    ) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext, stores: LocalStores) -> dg.AssetCheckResult:
         opened = stores.open()
         problems = [
             {"account": partition.account, **problem}

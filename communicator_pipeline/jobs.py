@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from communicator_pipeline.asset_checks import CHECKS
 from communicator_pipeline.assets import CHAIN, daily_digest
@@ -58,4 +59,4 @@ def run_config(days: Iterable[str] = (), preview_text: bool = False) -> dg.RunCo
     return dg.RunConfig(ops={asset.key.to_user_string(): scope for asset in CHAIN})
 
 
-JOBS = [refresh, digest, housekeeping]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [refresh, digest, housekeeping]

@@ -39,7 +39,13 @@ ATTACHMENT = pa.struct(
 
 REACTION = pa.struct([("name", pa.string()), ("count", pa.int32())])
 
-MESSAGE_SCHEMA = pa.schema(
+
+def table_schema(columns: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    """A table's columns, in order."""
+    return pa.schema(columns)
+
+
+MESSAGE_SCHEMA = table_schema(
     [
         ("message_id", pa.string()),  # "<channel_id>:<native id>", unique in the account
         ("channel_id", pa.string()),

@@ -250,7 +250,11 @@ def _storage_in(folder: Path) -> dict[str, object]:
             "ConsolidatedSqliteEventLogStorage",
             "history",
         ),
-        "schedule_storage": ("dagster._core.storage.schedules", "SqliteScheduleStorage", "schedules"),
+        "schedule_storage": (
+            "dagster._core.storage.schedules",
+            "SqliteScheduleStorage",
+            "schedules",
+        ),
     }
     return {
         name: {"module": module, "class": cls, "config": {"base_dir": str(folder / part)}}

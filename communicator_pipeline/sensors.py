@@ -15,6 +15,7 @@ from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.wanted_runs import wanted_runs
 
+
 @dg.sensor(
     job=refresh,
     minimum_interval_seconds=15,

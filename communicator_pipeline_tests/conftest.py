@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -25,14 +25,14 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[Stores]:
+def stores(tmp_path: Path) -> Stores:
     """Fresh stores with the user ana and her empty account ana-chat; she is the author ana."""
     opened = open_local(tmp_path / "home")
     add_user(opened.database, "ana", "Ana")
     accounts = Accounts(opened.database, "ana")
     accounts.add("ana-chat", "generic", "Chat")
     accounts.set_me("ana-chat", ["ana"])
-    yield opened
+    return opened
 
 
 @pytest.fixture

@@ -136,7 +136,8 @@ def test_metadata_holds_no_message_text_unless_it_was_asked_for(
 
     def logged() -> str:
         return "".join(
-            str(instance.all_logs(record.dagster_run.run_id)) for record in instance.get_run_records()
+            str(instance.all_logs(record.dagster_run.run_id))
+            for record in instance.get_run_records()
         )
 
     assert "invoice" not in logged()
@@ -176,9 +177,7 @@ def test_the_sensor_registers_accounts_and_asks_for_touched_days_once(
     stores: Stores, fill: Fill, instance: DagsterInstance, definitions: dg.Definitions
 ) -> None:
     fill(line(0, "2026-08-30T09:00:00Z", "ben", "hello"), *TALK)
-    repository = build_definitions(
-        {"stores": LocalStores(folder=str(home()))}
-    ).get_repository_def()
+    repository = build_definitions({"stores": LocalStores(folder=str(home()))}).get_repository_def()
     sensor = repository.get_sensor_def("touched_days")
 
     def tick() -> dg.SensorExecutionData:
@@ -292,9 +291,7 @@ def test_a_digest_names_what_came_and_what_waits(
 
 
 def test_schedules_ask_for_every_account(stores: Stores, instance: DagsterInstance) -> None:
-    repository = build_definitions(
-        {"stores": LocalStores(folder=str(home()))}
-    ).get_repository_def()
+    repository = build_definitions({"stores": LocalStores(folder=str(home()))}).get_repository_def()
     moment = datetime(2026, 11, 4, 5, 0, tzinfo=UTC)
     for name, partition in (
         ("daily_digests", {"account": "ana-chat", "day": "2026-11-03"}),
@@ -308,9 +305,7 @@ def test_schedules_ask_for_every_account(stores: Stores, instance: DagsterInstan
             resources={"stores": LocalStores(folder=str(home()))},
         )
         requests = repository.get_schedule_def(name).evaluate_tick(context).run_requests or []
-        assert [request.partition_key for request in requests] == [
-            dg.MultiPartitionKey(partition)
-        ]
+        assert [request.partition_key for request in requests] == [dg.MultiPartitionKey(partition)]
 
 
 def test_every_rule_is_a_check() -> None:
@@ -318,7 +313,8 @@ def test_every_rule_is_a_check() -> None:
     public = {
         name
         for name, value in vars(rules).items()
-        if callable(value) and getattr(value, "__module__", "") == rules.__name__
+        if callable(value)
+        and getattr(value, "__module__", "") == rules.__name__
         and not name.startswith("_")
     }
     assert len(public) == len(CHECKS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain.scope import MonthReport, Scope
@@ -26,7 +27,9 @@ MOST_LISTED_DAYS = 31
 class RunScope(dg.Config):
     """What of its partitions a run works on."""
 
-    days: list[str] = []  # UTC days such as 2026-11-03; empty: every day with data
+    days: list[str] = Field(
+        default_factory=list
+    )  # UTC days such as 2026-11-03; empty: every day with data
     preview_text: bool = False  # text in the metadata: for whoever is alone with Dagster's UI
 
 
@@ -66,7 +69,7 @@ def described(report: MonthReport, seconds: float) -> Mapping[str, Any]:
         "days processed": len(report.processed),
         "days changed": len(changed),
         "seconds": round(seconds, 3),
-        **{name: value for name, value in sorted(report.numbers.items())},
+        **dict(sorted(report.numbers.items())),
     }
     if days:
         metadata["by day"] = dg.MetadataValue.table(

@@ -4,7 +4,12 @@ from typing import Any
 
 import dagster as dg
 
-from communicator_pipeline.assets.partition_runs import RunScope, column_schema, each_month, scope_of
+from communicator_pipeline.assets.partition_runs import (
+    RunScope,
+    column_schema,
+    each_month,
+    scope_of,
+)
 from communicator_pipeline.chain import raw_messages as chain
 from communicator_pipeline.messages import MESSAGE_SCHEMA
 from communicator_pipeline.partitions import account_months

@@ -18,7 +18,7 @@ from communicator_pipeline.analysis import (
 from communicator_pipeline.chain import conversations
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
-from communicator_pipeline.messages import TIME, Transcript
+from communicator_pipeline.messages import TIME, Transcript, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner
 from communicator_pipeline.storage.dead_letters import (
@@ -27,13 +27,13 @@ from communicator_pipeline.storage.dead_letters import (
     note_failure,
     resolve,
 )
-from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
+from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays, texts
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import WorkQueue
 
 ASSET = "analyses"
 
-ANALYSIS_SCHEMA = pa.schema(
+ANALYSIS_SCHEMA = table_schema(
     [
         ("conversation_id", pa.string()),
         ("as_of", TIME),  # the end of the day
@@ -146,7 +146,8 @@ def _analyse_day(
             rows[transcript.conversation_id] = row
         else:
             due.append((transcript, digest))
-    fresh, broken = [], []
+    fresh: list[Mapping[str, Any]] = []
+    broken: list[DeadLetter] = []
     for (transcript, digest), analysis in zip(due, _analyse(analyser, due), strict=True):
         if isinstance(analysis, Exception):
             reason = f"the conversation could not be analysed: {analysis}"
@@ -269,5 +270,5 @@ def _tell_later_days(
     )
     if found.num_rows:
         WorkQueue(stores.database).mark(
-            partition.account, found["day"].to_pylist(), "a conversation that goes on there changed"
+            partition.account, texts(found["day"]), "a conversation that goes on there changed"
         )

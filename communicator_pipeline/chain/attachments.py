@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from communicator_pipeline.chain import raw_messages
 from communicator_pipeline.chain.scope import MonthReport, Scope
+from communicator_pipeline.messages import table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays, attachment_key
 
 ASSET = "attachments"
 
-ATTACHMENT_SCHEMA = pa.schema(
+ATTACHMENT_SCHEMA = table_schema(
     [
         ("message_id", pa.string()),
         ("position", pa.int32()),  # 0, 1, … within the message

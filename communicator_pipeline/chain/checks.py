@@ -129,5 +129,4 @@ def _ask(
         if not files:
             return []
         sources[asset] = [address for address, _ in files]
-    answer: list[Problem] = stores.lake.query(sql, sources).to_pylist()
-    return answer
+    return list(stores.lake.query(sql, sources).to_pylist())

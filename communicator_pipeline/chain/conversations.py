@@ -11,7 +11,7 @@ import pyarrow as pa
 from communicator_pipeline.chain import raw_messages
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.grouping import explicit_parents, group
-from communicator_pipeline.messages import Directory, resolve_names
+from communicator_pipeline.messages import Directory, resolve_names, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import directory
 from communicator_pipeline.storage.lake import (
@@ -20,12 +20,13 @@ from communicator_pipeline.storage.lake import (
     NewDays,
     carry_of,
     parquet_digest,
+    texts,
 )
 from communicator_pipeline.storage.work import WorkQueue
 
 ASSET = "conversations"
 
-MEMBERSHIP_SCHEMA = pa.schema(
+MEMBERSHIP_SCHEMA = table_schema(
     [
         ("message_id", pa.string()),
         ("conversation_id", pa.string()),  # the message_id of its root
@@ -72,13 +73,13 @@ def grouped_again(stores: Stores, partition: AccountMonth, day: str) -> pa.Table
     if day not in raw.days:
         return pa.table({"message_id": [], "conversation_id": []})
     names = directory(stores.database, partition.account)
-    messages = readable_messages(stores.lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names)
+    messages = readable_messages(
+        stores.lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names
+    )
     manifest = stores.lake.manifest(ASSET, partition)
     carry = _carry_before(stores, partition, manifest, raw, {}, day)
     membership, _ = group(messages, carry, _known_parents(stores, partition, {day: messages}))
-    return pa.Table.from_pandas(
-        membership[["message_id", "conversation_id"]], preserve_index=False
-    )
+    return pa.Table.from_pandas(membership[["message_id", "conversation_id"]], preserve_index=False)
 
 
 def _group_days(
@@ -117,12 +118,13 @@ def _group_days(
         fresh |= dict(zip(membership["message_id"], membership["conversation_id"], strict=True))
         table = pa.Table.from_pandas(membership, schema=MEMBERSHIP_SCHEMA, preserve_index=False)
         written[day] = table
-        written[carry_of(day)] = pa.Table.from_pandas(handed_over, preserve_index=False)
+        handed = pa.Table.from_pandas(handed_over, preserve_index=False)
+        written[carry_of(day)] = handed
         numbers["messages"] += table.num_rows
         numbers["conversations begun"] += int(membership["parent_message_id"].isna().sum())
         numbers.update(f"linked by {reason}" for reason in membership["link_reason"])
         moved |= _moved(stores, partition, manifest, day, table)
-        if not _hands_over_something_else(manifest, day, written[carry_of(day)]):
+        if not _hands_over_something_else(manifest, day, handed):
             continue
         if following is None:
             _tell_next_month(stores, partition, scope, day)
@@ -171,9 +173,7 @@ def _known_parents(
         "SELECT message_id, conversation_id FROM members SEMI JOIN wanted USING (message_id)",
         {"members": files, "wanted": pa.table({"message_id": sorted(wanted)})},
     )
-    return dict(
-        zip(found["message_id"].to_pylist(), found["conversation_id"].to_pylist(), strict=True)
-    )
+    return _conversation_of(found)
 
 
 def _carry_before(
@@ -211,9 +211,7 @@ def _hands_over_something_else(manifest: Manifest, day: str, carry: pa.Table) ->
     return carry.num_rows > 0 if old is None else old.digest != parquet_digest(carry)
 
 
-def _tell_next_month(
-    stores: Stores, partition: AccountMonth, scope: Scope, day: str
-) -> None:
+def _tell_next_month(stores: Stores, partition: AccountMonth, scope: Scope, day: str) -> None:
     months = stores.lake.months(raw_messages.ASSET, partition.account)
     month = next((m for m in months if m > partition.month), None)
     if month is None:
@@ -234,16 +232,18 @@ def _moved(
     stores: Stores, partition: AccountMonth, manifest: Manifest, day: str, table: pa.Table
 ) -> set[str]:
     """Messages that are new to the day, or belong to another conversation than before."""
-    now = dict(
-        zip(table["message_id"].to_pylist(), table["conversation_id"].to_pylist(), strict=True)
-    )
+    now = _conversation_of(table)
     if day not in manifest.entries:
         return set(now)
     old = stores.lake.read_day(ASSET, partition, manifest.entries[day])
-    before = dict(
-        zip(old["message_id"].to_pylist(), old["conversation_id"].to_pylist(), strict=True)
-    )
+    before = _conversation_of(old)
     return {message for message, of in now.items() if before.get(message) != of}
+
+
+def _conversation_of(membership: pa.Table) -> dict[str, str]:
+    return dict(
+        zip(texts(membership["message_id"]), texts(membership["conversation_id"]), strict=True)
+    )
 
 
 def _tell_dependants(
@@ -267,7 +267,7 @@ def _tell_dependants(
         " ORDER BY day",
         {"raw": later, "moved": pa.table({"message_id": sorted(moved)})},
     )
-    dependants = found["day"].to_pylist()
+    dependants = texts(found["day"])
     if dependants:
         WorkQueue(stores.database).mark(
             partition.account, dependants, "a message that is answered there has moved"

@@ -39,7 +39,7 @@ def materialise(stores: Stores, account: str, day: str) -> Digest:
         if day not in manifest.days:
             return []
         table = stores.lake.read_day(asset, partition, manifest.days[day])
-        return table.to_pylist()  # type: ignore[no-any-return]
+        return table.to_pylist()
 
     messages = [row for row in rows(raw_messages.ASSET) if row["latest"]]
     analysed = sorted(

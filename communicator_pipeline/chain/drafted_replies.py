@@ -14,15 +14,15 @@ from communicator_pipeline.chain import analyses, conversations
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.drafting import OfflineDrafter, ReplyMemory
-from communicator_pipeline.messages import Transcript
+from communicator_pipeline.messages import Transcript, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner
-from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
+from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays, texts
 from communicator_pipeline.storage.settings import Settings
 
 ASSET = "drafted_replies"
 
-DRAFT_SCHEMA = pa.schema(
+DRAFT_SCHEMA = table_schema(
     [
         ("conversation_id", pa.string()),
         ("version", pa.int32()),  # 1, and one more each time the day's draft changes
@@ -66,12 +66,11 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         counts.clear()
         counts.update(outcome=Counter(), language=Counter())
         preview.clear()
-        waiting = {
-            day: _waiting(stores, partition, analysed, day) for day in processed
-        }
+        waiting = {day: _waiting(stores, partition, analysed, day) for day in processed}
         waiting = _on_their_last_day(stores, partition.account, waiting)
         days = [day for day, rows in waiting.items() if rows]
-        transcripts = Transcripts.of_days(stores, partition.account, days)
+        asked = {conversation for rows in waiting.values() for conversation in rows}
+        transcripts = Transcripts.of_days(stores, partition.account, days, asked)
         drafter: OfflineDrafter | None = None
         tables: dict[str, pa.Table | None] = dict.fromkeys(processed)
         for day in days:
@@ -124,9 +123,12 @@ def _on_their_last_day(
     files = stores.lake.day_files(conversations.ASSET, account, first=min(waiting))
     found = stores.lake.query(
         _LAST_ACTIVE,
-        {"members": [address for address, _ in files], "asked": pa.table({"conversation_id": asked})},
+        {
+            "members": [address for address, _ in files],
+            "asked": pa.table({"conversation_id": asked}),
+        },
     )
-    last = dict(zip(found["conversation_id"].to_pylist(), found["day"].to_pylist(), strict=True))
+    last = dict(zip(texts(found["conversation_id"]), texts(found["day"]), strict=True))
     return {
         day: {key: row for key, row in rows.items() if last.get(key, day) <= day}
         for day, rows in waiting.items()

@@ -98,7 +98,7 @@ def _rows(
         if pa.types.is_timestamp(field.type):
             texts = pc.strftime(table.column(place), format="%Y-%m-%dT%H:%M:%SZ")
             table = table.set_column(place, field.name, texts)
-    return table.to_pylist()  # type: ignore[no-any-return]
+    return table.to_pylist()
 
 
 def _messages(

@@ -47,7 +47,9 @@ def depths(stores: Stores, account: str) -> list[Depth]:
     )[0]
     behind = _days_behind(stores, account)
     return [
-        Depth(account, "landed, not merged", unmerged, "messages", min(unmerged_since, default=None)),
+        Depth(
+            account, "landed, not merged", unmerged, "messages", min(unmerged_since, default=None)
+        ),
         Depth(
             account,
             "changed, not analysed",
@@ -56,7 +58,10 @@ def depths(stores: Stores, account: str) -> list[Depth]:
             min(unanalysed, default=None),
         ),
         Depth(
-            account, "needs a reply, not drafted", undrafted["depth"], "conversations",
+            account,
+            "needs a reply, not drafted",
+            undrafted["depth"],
+            "conversations",
             undrafted["oldest"],
         ),
     ]

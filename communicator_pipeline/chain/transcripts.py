@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from communicator_pipeline.chain import conversations, raw_messages
 from communicator_pipeline.messages import (
@@ -19,7 +20,7 @@ from communicator_pipeline.messages import (
 )
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import directory, handles, load_account
-from communicator_pipeline.storage.lake import end_of_day
+from communicator_pipeline.storage.lake import end_of_day, texts
 
 _MEMBERS_OF_DAYS = """
 SELECT conversation_id, strftime(sent_at, '%Y-%m-%d') AS day
@@ -79,15 +80,25 @@ class Transcripts:
         self._conversations: dict[str, _Conversation] = {}
 
     @classmethod
-    def of_days(cls, stores: Stores, account: str, days: Sequence[str]) -> Transcripts:
-        """The conversations that were active on some days, up to the last of these."""
+    def of_days(
+        cls,
+        stores: Stores,
+        account: str,
+        days: Sequence[str],
+        only: Iterable[str] | None = None,
+    ) -> Transcripts:
+        """The conversations that were active on some days, up to the last of these; `only` some
+        of them, if any are named."""
         found, wanted = cls(stores, account), set(days)
         files = stores.lake.day_files(conversations.ASSET, account, last=max(days, default=""))
         of_days = [address for address, day in files if day in wanted]
         if of_days:
             active = stores.lake.query(_MEMBERS_OF_DAYS, {"members": of_days})
+            if only is not None:
+                chosen = pa.array(sorted(only), pa.string())
+                active = active.filter(pc.is_in(active["conversation_id"], chosen))
             for conversation_id, day in zip(
-                active["conversation_id"].to_pylist(), active["day"].to_pylist(), strict=True
+                texts(active["conversation_id"]), texts(active["day"]), strict=True
             ):
                 found._active[day].append(conversation_id)
             for ids in found._active.values():
@@ -104,14 +115,14 @@ class Transcripts:
         raw = [address for address, _ in stores.lake.day_files(raw_messages.ASSET, account)]
         if not found.account.me or not members or not raw:
             return
-        tables = {
+        tables: dict[str, Sequence[str] | pa.Table] = {
             "members": [address for address, _ in members],
             "raw": raw,
             "me": pa.table({"person_id": sorted(found.account.me)}),
         }
         mine = stores.lake.query(_ANSWERED.format(most=int(most)), tables)
         found._read(mine, members)
-        for conversation_id in reversed(mine["conversation_id"].to_pylist()):
+        for conversation_id in reversed(texts(mine["conversation_id"])):
             yield found._transcript(conversation_id, datetime.max.replace(tzinfo=UTC))
 
     def of_day(self, day: str) -> Iterator[Transcript]:
@@ -141,8 +152,11 @@ class Transcripts:
         """Read whole the conversations of `active`, from the (address, day) of membership."""
         if active.num_rows == 0:
             return
-        tables = {"members": [address for address, _ in members], "active": active}
-        spread = set(self._lake.query(_DAYS_OF_CONVERSATIONS, tables)["day"].to_pylist())
+        tables: dict[str, Sequence[str] | pa.Table] = {
+            "members": [address for address, _ in members],
+            "active": active,
+        }
+        spread = set(texts(self._lake.query(_DAYS_OF_CONVERSATIONS, tables)["day"]))
         tables["members"] = [address for address, day in members if day in spread]
         raw = self._lake.day_files(raw_messages.ASSET, self.account.account, last=max(spread))
         tables["raw"] = [address for address, day in raw if day in spread]

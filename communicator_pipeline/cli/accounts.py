@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,8 +30,8 @@ def list_accounts(user: AsUser = None, as_json: AsJson = False) -> None:
     with errors_in_words():
         opened = stores()
         accounts = Accounts(opened.database, acting_user(opened, user))
-        rows = []
-        for account in accounts.list():
+        rows: list[dict[str, Any]] = []
+        for account in accounts.all():
             names = {person.person_id: person.name for person in accounts.people(account.account)}
             rows.append(
                 {

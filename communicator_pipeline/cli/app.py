@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from communicator_pipeline.cli import accounts, dead_letters, demo, imports, reading, running, trying
+from communicator_pipeline.cli import (
+    accounts,
+    dead_letters,
+    demo,
+    imports,
+    reading,
+    running,
+    trying,
+)
 
 app = typer.Typer(
     name="communicator",

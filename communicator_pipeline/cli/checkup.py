@@ -165,9 +165,7 @@ def _work(stores: Stores) -> Finding:
 
 
 def _letters(stores: Stores) -> Finding:
-    rows = stores.database.execute(
-        "SELECT count(*) AS n FROM dead_letters WHERE state = 'open'"
-    )
+    rows = stores.database.execute("SELECT count(*) AS n FROM dead_letters WHERE state = 'open'")
     count = rows[0]["n"]
     advice = "communicator dead-letters list says why" if count else ""
     return Finding("dead letters", "warning" if count else "ok", str(count), advice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from rich.rule import Rule
@@ -119,9 +120,7 @@ def _settle(opened: Stores, exports: list[DemoExport]) -> None:
 
 def _import(opened: Stores, export: DemoExport) -> tuple[ImportCounts, float]:
     began = time.monotonic()
-    counts = import_export(
-        open_export(export.path), export.account, opened.database, opened.lake
-    )
+    counts = import_export(open_export(export.path), export.account, opened.database, opened.lake)
     return counts, time.monotonic() - began
 
 
@@ -158,12 +157,10 @@ def _most_interleaved(messages: list[Row], length: int) -> list[Row]:
         stretch = messages[start : start + length]
         if stretch[0]["sent_at"][:10] != stretch[-1]["sent_at"][:10]:
             return 0
-        keys = [row["conversation_id"] for row in stretch]
+        keys: list[str] = [row["conversation_id"] for row in stretch]
         repeated = {key for key, count in Counter(keys).items() if count > 1}
-        return sum(
-            before != after and after in repeated
-            for before, after in zip(keys, keys[1:], strict=False)
-        ) + len(repeated)
+        turns = sum(before != after and after in repeated for before, after in pairwise(keys))
+        return turns + len(repeated)
 
     best = max(range(max(1, len(messages) - length + 1)), key=switches)
     return messages[best : best + length]

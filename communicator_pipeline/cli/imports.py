@@ -83,8 +83,17 @@ def import_file(
 
 def said(account: str, counts: ImportCounts, seconds: float) -> str:
     """An import in a line."""
+    told = [f"{counts.read:,} read", f"{counts.kept:,} kept"]
+    for number, what in (
+        (counts.updated, "updated"),
+        (counts.skipped, "skipped"),
+        (counts.dead_lettered, "dead-lettered"),
+        (counts.broken_files, "files broken"),
+    ):
+        if number:
+            told.append(f"{number:,} {what}")
     rate = f" ({counts.read / seconds:,.0f} messages/s)" if seconds > 0.5 else ""
-    return f"{account}: {counts} in {seconds:.1f} s{rate}"
+    return f"{account}: {', '.join(told)} in {seconds:.1f} s{rate}"
 
 
 def settle_owner(
@@ -122,11 +131,9 @@ def settle_owner(
 def find_person(people: list[Person], name: str) -> Person:
     """The person whom a name, handle or id means; raises ValueError if none or several."""
     wanted = name.strip().lstrip("@").casefold()
-    for spelled in (
-        lambda p: [p.person_id.casefold()],
-        lambda p: [p.name.casefold(), p.handle.casefold()],
-    ):
-        exact = [person for person in people if wanted in spelled(person)]
+    by_id = [person for person in people if wanted == person.person_id.casefold()]
+    called = [p for p in people if wanted in (p.name.casefold(), p.handle.casefold())]
+    for exact in (by_id, called):
         if len(exact) == 1:
             return exact[0]
     partly = [p for p in people if wanted and wanted in f"{p.name} {p.handle}".casefold()]

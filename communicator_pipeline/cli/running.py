@@ -63,7 +63,7 @@ def materialize(
                         opened,
                         instance,
                         job,
-                        chosen or [found.account for found in mine.list()],
+                        chosen or [found.account for found in mine.all()],
                         start or "0001-01-01",
                         end or "9999-12-31",
                         _say if not as_json else _nothing,
@@ -83,7 +83,9 @@ def materialize(
 
 
 def digest(
-    day: Annotated[str | None, typer.Argument(metavar="[YYYY-MM-DD]", help="Default: today.")] = None,
+    day: Annotated[
+        str | None, typer.Argument(metavar="[YYYY-MM-DD]", help="Default: today.")
+    ] = None,
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     user: AsUser = None,
     as_json: AsJson = False,
@@ -96,7 +98,7 @@ def digest(
         which = _day(day, "the day") or datetime.now(UTC).date().isoformat()
         opened = stores()
         mine = Accounts(opened.database, acting_user(opened, user))
-        keys = [mine.get(account).account] if account else [a.account for a in mine.list()]
+        keys = [mine.get(account).account] if account else [a.account for a in mine.all()]
         digests = {}
         try:
             with runs.open_instance() as instance:
@@ -117,7 +119,7 @@ def status(user: AsUser = None, as_json: AsJson = False) -> None:
     """What waits before each stage, since when, and how long the stages take."""
     with errors_in_words():
         opened = stores()
-        accounts = Accounts(opened.database, acting_user(opened, user)).list()
+        accounts = Accounts(opened.database, acting_user(opened, user)).all()
         report = {
             found.account: {
                 "waiting": [vars_of(d) for d in chain_status.depths(opened, found.account)],

@@ -128,7 +128,7 @@ def _transcripts(
     for row in rows.to_dict("records"):
         sent_at = row["sent_at"].to_pydatetime()
         newest = max(newest, sent_at)
-        place.setdefault(row["conversation_id"], row)
+        place.setdefault(row["conversation_id"], {str(k): v for k, v in row.items()})
         turns[row["conversation_id"]].append(
             Turn(
                 row["message_id"],

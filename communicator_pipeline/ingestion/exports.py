@@ -48,12 +48,6 @@ class ImportCounts:
     dead_lettered: int = 0
     broken_files: int = 0
 
-    def __str__(self) -> str:
-        return (
-            f"{self.read:,} read, {self.kept:,} kept, {self.updated:,} updated, "
-            f"{self.skipped:,} skipped, {self.dead_lettered:,} dead-lettered"
-        )
-
 
 @dataclass
 class ImportProgress:

@@ -86,7 +86,7 @@ class Accounts:
         self.database = database
         self.user_id = user_id
 
-    def list(self) -> list[Account]:
+    def all(self) -> list[Account]:
         rows = self.database.execute(
             "SELECT a.* FROM accounts AS a JOIN account_members AS m USING (account) "
             "WHERE m.user_id = ? ORDER BY account",
@@ -96,10 +96,10 @@ class Accounts:
 
     def get(self, account: str) -> Account:
         """One account; raises `NotFound` also for another user's."""
-        for found in self.list():
+        for found in self.all():
             if found.account == account:
                 return found
-        known = ", ".join(a.account for a in self.list()) or "none yet"
+        known = ", ".join(a.account for a in self.all()) or "none yet"
         raise NotFound(f"there is no account {account!r} (yours: {known})")
 
     def add(self, account: str, platform: str, name: str) -> Account:
@@ -257,6 +257,4 @@ def handles(database: Database, account: str) -> dict[str, str]:
 
 
 def _account(row: dict[str, str]) -> Account:
-    return Account(
-        row["account"], row["platform"], row["name"], frozenset(orjson.loads(row["me"]))
-    )
+    return Account(row["account"], row["platform"], row["name"], frozenset(orjson.loads(row["me"])))

@@ -197,8 +197,9 @@ class Lake:
                 if isinstance(source, pa.Table):
                     connection.register(name, source)
                 else:
-                    connection.from_parquet(list(source)).create_view(name)  # type: ignore[arg-type]
-            return connection.sql(sql).to_arrow_table()
+                    connection.from_parquet(list(source)).create_view(name)
+            answer: pa.Table = connection.sql(sql).to_arrow_table()
+            return answer
 
     def collect_garbage(self, asset: str, partition: AccountMonth, now: datetime) -> int:
         """Delete the partition's files that no manifest has named for an hour; returns how many."""
@@ -252,6 +253,12 @@ def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dic
 
 def attachment_key(sha256: str) -> str:
     return f"attachments/{sha256[:2]}/{sha256}"
+
+
+def texts(column: pa.ChunkedArray[Any]) -> list[str]:
+    """The values of a text column that has no nulls."""
+    values: list[str] = column.to_pylist()  # type: ignore[assignment]
+    return values
 
 
 def parquet_digest(table: pa.Table) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from communicator_pipeline.messages import TIME
-from communicator_pipeline.storage.lake import AccountMonth, Lake, parquet_bytes
+from communicator_pipeline.messages import TIME, table_schema
+from communicator_pipeline.storage.lake import AccountMonth, Lake, parquet_bytes, texts
 from communicator_pipeline.storage.work import WorkQueue
 
 
@@ -45,7 +45,7 @@ class Envelope(NamedTuple):
     origin: str = ""  # where it came from, for people
 
 
-ENVELOPE_SCHEMA = pa.schema(
+ENVELOPE_SCHEMA = table_schema(
     [
         ("day", pa.string()),
         ("message_id", pa.string()),
@@ -137,7 +137,9 @@ class Landing:
             return 0, 0
         columns = list(zip(*envelopes, strict=True))
         keys = np.fromiter(
-            (xxhash.xxh3_64_intdigest(key.encode()) for key in columns[1]), np.uint64, len(envelopes)
+            (xxhash.xxh3_64_intdigest(key.encode()) for key in columns[1]),
+            np.uint64,
+            len(envelopes),
         )
         digests = np.fromiter(columns[6], np.uint64, len(envelopes))
         new, updates = self.index.sort_out(keys, digests)
@@ -158,11 +160,11 @@ class Landing:
         months = pc.utf8_slice_codeunits(table["day"], 0, 7)
         landed_at = int(datetime.now(UTC).timestamp() * 1e6)
         parts: dict[str, tuple[pa.Table, list[str]]] = {}
-        for month in pc.unique(months).to_pylist():
-            part = table.filter(pc.equal(months, month))
+        for month in texts(pc.unique(months)):
+            part = table.filter(pc.equal(months, pa.scalar(month)))
             name = f"{landed_at:016d}-{secrets.token_hex(6)}.parquet"
             key = f"landing/{self.account}/{month}/{name}"
-            parts[key] = part, pc.unique(part["day"]).to_pylist()
+            parts[key] = part, texts(pc.unique(part["day"]))
         days = {key: days for key, (_, days) in parts.items()}
         self.work.intend_landing(self.account, days)
         for key, (part, _) in parts.items():
@@ -196,5 +198,5 @@ def _version_hashes(keys: Hashes, digests: Hashes) -> Hashes:
         return keys * np.uint64(0x9E3779B97F4A7C15) ^ digests  # 2^64 / golden ratio: spreads bits
 
 
-def _hashes(column: pa.ChunkedArray) -> Hashes:
+def _hashes(column: pa.ChunkedArray[Any]) -> Hashes:
     return np.asarray(column.to_numpy(), dtype=np.uint64)

@@ -36,7 +36,9 @@ def _day(stores: Stores, asset: str) -> pa.Table:
 
 def _with(table: pa.Table, name: str, values: list[object]) -> pa.Table:
     place = table.schema.get_field_index(name)
-    return table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    return table.set_column(
+        place, table.schema.field(name), pa.array(values, table.schema.field(name).type)
+    )
 
 
 def test_all_checks_pass_on_a_sound_lake(filled: Stores) -> None:

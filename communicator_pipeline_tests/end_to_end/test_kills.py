@@ -20,8 +20,8 @@ import pytest
 
 from communicator_pipeline.demo import write_exports
 from communicator_pipeline.storage import Stores, open_local
-from communicator_pipeline.storage.landing import landed_months, read_landing
 from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.landing import landed_months, read_landing
 
 USER, ACCOUNTS = "ben", ("ben-telegram", "ben-slack-workshop")
 

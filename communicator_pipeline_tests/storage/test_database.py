@@ -124,7 +124,9 @@ def test_no_migration_holds_what_d1_refuses(tmp_path: Path) -> None:
 
 
 def test_a_trigger_with_semicolons_of_its_own_is_one_statement() -> None:
-    script = "-- why\nCREATE TABLE a (b);\nCREATE TRIGGER c AFTER INSERT ON a BEGIN DELETE FROM a; END;"
+    script = (
+        "-- why\nCREATE TABLE a (b);\nCREATE TRIGGER c AFTER INSERT ON a BEGIN DELETE FROM a; END;"
+    )
     assert len(list(split_statements(script))) == 2
 
 
