@@ -10,7 +10,6 @@ PORT ?= 3000
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
 export COMMUNICATOR_HOME ?= $(CURDIR)/.communicator
-export DAGSTER_HOME ?= $(CURDIR)
 
 .PHONY: help install demo dev test test-faults lint types build bench lock clean
 
@@ -33,8 +32,12 @@ demo: install  ## Import made-up exports, materialise every asset, show the inbo
 
 dev: install  ## Start the Dagster web UI and daemon on the same data
 	@$(BIN)/communicator doctor > /dev/null || $(BIN)/communicator doctor
+	@mkdir -p $(COMMUNICATOR_HOME)/dagster
+	@sed 's#[.]communicator/dagster#$(COMMUNICATOR_HOME)/dagster#' dagster.yaml \
+		> $(COMMUNICATOR_HOME)/dagster/dagster.yaml
 	@echo "Dagster: http://127.0.0.1:$(PORT)   (Ctrl-C ends it)"
-	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level warning
+	@DAGSTER_HOME=$(COMMUNICATOR_HOME)/dagster PYTHONWARNINGS='ignore:Function `dev_command`' \
+		$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level error
 
 test: install  ## Run the tests
 	@$(BIN)/pytest -n 2 -m "not faults"
