@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,16 +56,23 @@ def fill_partitions(count: int) -> int:
             dg.AssetMaterialization("raw_messages", partition=keys[0])
         )
     columns = "run_id, event, dagster_event_type, timestamp, step_key, asset_key, partition"
-    insert = (
-        f"INSERT INTO event_logs ({columns}) SELECT run_id, replace(event, ?1, ?2), "
-        "dagster_event_type, timestamp, step_key, asset_key, ?2 FROM event_logs "
-        "WHERE partition = ?1 AND dagster_event_type = 'ASSET_MATERIALIZATION'"
-    )
     for path in Path(os.environ["COMMUNICATOR_HOME"], "dagster", "history").rglob("*.db"):
-        with sqlite3.connect(path) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            if ("event_logs",) in tables.fetchall():
-                connection.executemany(insert, [(keys[0], key) for key in keys[1:]])
+        with closing(sqlite3.connect(path)) as connection, connection:
+            if not connection.execute(
+                "SELECT 1 FROM sqlite_master WHERE name = 'event_logs'"
+            ).fetchone():
+                continue
+            rows = connection.execute(
+                f"SELECT {columns} FROM event_logs WHERE partition = ?", (keys[0],)
+            ).fetchall()
+            connection.executemany(
+                f"INSERT INTO event_logs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (row[0], row[1].replace(keys[0], key), *row[2:-1], key)
+                    for row in rows
+                    for key in keys[1:]
+                ),
+            )
     return len(keys)
 
 
@@ -155,7 +163,7 @@ def _used(folder: Path) -> int:
     """Bytes of the pages that are in use: files do not shrink by themselves."""
     used = 0
     for path in folder.rglob("*.db"):
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             pages, free, size = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("page_count", "freelist_count", "page_size")

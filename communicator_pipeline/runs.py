@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from socket import gethostname
 
 import dagster as dg
-from dagster import DagsterInstance
+from dagster import DagsterInstance, RunsFilter
 from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.jobs import digest, refresh, run_config
@@ -25,6 +26,9 @@ from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.landing import landed_months
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.wanted_runs import RANGE_END, RANGE_START, WantedRun, wanted_runs
+
+PROCESS_TAG = "communicator/process"
+"""Which process executes a run: nobody else can tell that it has died."""
 
 REPOSITORY_TAGS = {".dagster/repository": "__repository__@communicator_pipeline"}
 """Without it the web UI's job filter does not find a run that was made here."""
@@ -164,8 +168,31 @@ def digest_days(
     return _execute(instance, job, account, first, last, config)
 
 
+def fail_abandoned_runs(instance: DagsterInstance) -> list[str]:
+    """Report as failed the runs whose process on this machine is dead; returns their ids.
+
+    A run that is executed in process stays STARTED when it is killed, and takes one of the few
+    places that the run queue has.
+    """
+    unfinished = instance.get_runs(
+        RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    )
+    abandoned = []
+    for run in unfinished:
+        host, _, pid = run.tags.get(PROCESS_TAG, "").rpartition(":")
+        if host == gethostname() and not Path(f"/proc/{pid}").exists() and _has_proc():
+            instance.report_run_failed(run, "the process that executed the run has died")
+            abandoned.append(run.run_id)
+    return abandoned
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self").exists()  # elsewhere a dead process cannot be told from a live one
+
+
 def register_accounts(stores: Stores, instance: DagsterInstance) -> None:
-    """Make every account a partition."""
+    """Make every account a partition; clear up after runs that died."""
+    fail_abandoned_runs(instance)
     known = set(instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(stores.database) if key not in known]
     if new:
@@ -200,6 +227,7 @@ def _execute(
             RANGE_START: f"{account}|{first}",
             RANGE_END: f"{account}|{last}",
             "communicator/account": account,
+            PROCESS_TAG: f"{gethostname()}:{os.getpid()}",
             **REPOSITORY_TAGS,
         },
     )

@@ -5,6 +5,9 @@ Names are held by a snapshot: an accidental rename loses every partition's statu
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -326,3 +329,24 @@ def test_the_workspace_and_the_instance_files_are_what_dagster_takes(tmp_path: P
     assert "location_name: communicator_pipeline" in workspace
     config = (root / "dagster.yaml").read_text()
     assert "enabled: false" in config
+
+
+def test_a_run_whose_process_was_killed_is_reported_as_failed(
+    stores: Stores, fill: Fill, instance: DagsterInstance, job: dg.JobDefinition
+) -> None:
+    """Killed in process, a run stays STARTED for ever and takes a place in the queue."""
+    fill(*TALK)
+    child = multiprocessing.get_context("spawn").Process(target=int)
+    child.start()
+    child.join()
+    tags = {runs.PROCESS_TAG: f"{socket.gethostname()}:{child.pid}"}
+    alive = {runs.PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+    for each in (tags, alive, {}):
+        run = instance.create_run_for_job(
+            job,
+            status=dg.DagsterRunStatus.STARTED,
+            tags={**each, "dagster/partition": "ana-chat|2026-11"},
+        )
+        del run
+    assert len(runs.fail_abandoned_runs(instance)) == 1
+    assert runs.fail_abandoned_runs(instance) == []

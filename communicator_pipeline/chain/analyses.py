@@ -140,6 +140,8 @@ def _analyse_day(
     rows: dict[str, Mapping[str, Any]] = {}
     due: list[tuple[Transcript, str]] = []
     for transcript in transcripts:
+        if not any(transcript.people()):  # all of it was deleted: there is nothing to think about
+            continue
         digest = input_digest(transcript, fingerprint)
         row = old.get(transcript.conversation_id)
         if row is not None and row["input_digest"] == digest:
@@ -211,7 +213,7 @@ def input_digest(transcript: Transcript, fingerprint: str) -> str:
 def _row(
     transcript: Transcript, analysis: Analysis, analyser: OfflineAnalyser, digest: str
 ) -> dict[str, Any]:
-    said = list(transcript.people()) or list(transcript.turns)
+    said = list(transcript.people())
     return {name: getattr(analysis, name) for name in Analysis.__slots__} | {
         "as_of": transcript.as_of,
         "channel_id": transcript.channel_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from itertools import pairwise
 
 import pandas as pd
@@ -41,7 +41,7 @@ MEMBERSHIP_SCHEMA = table_schema(
 
 _READ = (
     "message_id channel_id channel_kind sent_at author_id author_name kind text thread_id reply_to "
-    "mentions latest"
+    "mentions latest deleted"
 ).split()
 
 
@@ -113,16 +113,17 @@ def _group_days(
             continue
         carry = _carry_before(stores, partition, manifest, raw, written, day)
         frame = messages.pop(day)
-        membership, handed_over = group(frame, carry, known | fresh)
+        membership, handed_over = group(frame, carry, ChainMap(fresh, known))
         membership = membership.merge(frame[["message_id", "sent_at", "kind"]], how="left")
-        fresh |= dict(zip(membership["message_id"], membership["conversation_id"], strict=True))
         table = pa.Table.from_pandas(membership, schema=MEMBERSHIP_SCHEMA, preserve_index=False)
+        fresh |= _conversation_of(table)
         written[day] = table
         handed = pa.Table.from_pandas(handed_over, preserve_index=False)
         written[carry_of(day)] = handed
         numbers["messages"] += table.num_rows
         numbers["conversations begun"] += int(membership["parent_message_id"].isna().sum())
-        numbers.update(f"linked by {reason}" for reason in membership["link_reason"])
+        for reason, count in membership["link_reason"].value_counts().items():
+            numbers[f"linked by {reason}"] += int(count)
         moved |= _moved(stores, partition, manifest, day, table)
         if not _hands_over_something_else(manifest, day, handed):
             continue
@@ -157,7 +158,7 @@ def _known_parents(
     for frame in messages.values():
         wanted |= explicit_parents(frame)
     for frame in messages.values():
-        wanted -= set(frame["message_id"])
+        wanted -= set(frame.loc[frame["message_id"].isin(wanted), "message_id"])
     if not wanted:
         return {}
     files = [

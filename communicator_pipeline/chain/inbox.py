@@ -45,7 +45,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     # The manifests are read before the database: what is published is at least as new as the
     # generation says, and an older run that comes late is refused by the database.
     manifests = {asset: stores.lake.manifest(asset, partition) for asset in _SOURCES}
-    generation = sum(manifest.generation for manifest in manifests.values())
+    generation = max(manifest.generation for manifest in manifests.values())
     raw = manifests[raw_messages.ASSET]
     there = published(stores.database, partition)
     names = directory(stores.database, partition.account)

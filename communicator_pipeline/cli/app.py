@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from communicator_pipeline.cli import (
@@ -11,6 +14,7 @@ from communicator_pipeline.cli import (
     imports,
     reading,
     running,
+    settings,
     trying,
 )
 
@@ -23,12 +27,26 @@ app = typer.Typer(
     add_completion=False,
 )
 
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True)
+    ] = False,
+) -> None:
+    """Your messages from everywhere, as one prioritised inbox."""
+    if show_version:
+        typer.echo(version("communicator-pipeline"))
+        raise typer.Exit
+
+
 app.command("import")(imports.import_file)
 app.command("inbox")(reading.inbox)
 app.command("show")(reading.show)
 app.command("search")(reading.search)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(settings.app, name="settings")
 app.command("materialize")(running.materialize)
 app.command("digest")(running.digest)
 app.command("status")(running.status)

@@ -18,9 +18,11 @@ from communicator_pipeline.cli.output import (
     err,
     errors_in_words,
     fail,
+    for_user,
     interactive,
     out,
     print_json,
+    real_users,
     stores,
 )
 from communicator_pipeline.ingestion.exports import (
@@ -33,7 +35,7 @@ from communicator_pipeline.ingestion.exports import (
 from communicator_pipeline.ingestion.owner import set_owner
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import Account, Accounts, Person, add_user, users
+from communicator_pipeline.storage.accounts import Account, Accounts, Person, add_user
 from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
 
 
@@ -68,6 +70,11 @@ def import_file(
         accounts = Accounts(opened.database, whose)
         key = account or _account_key(accounts, whose, export)
         found = accounts.add(key, export.platform.name, export.export.title)
+        if found.me and export.export.me and found.me.isdisjoint(export.export.me):
+            fail(
+                f"this is the export of {', '.join(export.export.me)}, and {key} belongs to "
+                f"{', '.join(sorted(found.me))}: give it a key of its own with --account"
+            )
         counts, seconds = _import(opened, export, key, quiet=as_json)
         settle_owner(opened, accounts, found, export, me or [])
         if as_json:
@@ -75,8 +82,9 @@ def import_file(
         else:
             out.print(said(key, counts, seconds), soft_wrap=True)
             if counts.kept or counts.updated:
-                out.print(f"Now: communicator materialize --account {key}", soft_wrap=True)
-            _say_dead_letters(counts)
+                then = f"communicator materialize --account {key}{for_user(opened, whose)}"
+                out.print(f"Now: {then}", soft_wrap=True)
+            _say_dead_letters(counts, for_user(opened, whose))
     if counts.dead_lettered or counts.broken_files:
         raise typer.Exit(DEAD_LETTERED)
 
@@ -174,11 +182,12 @@ def _import(
 
 
 def _user(opened: Stores, asked: str | None) -> str:
-    known = [user.user_id for user in users(opened.database)]
-    if asked is None and len(known) == 1:
-        return known[0]
-    if asked is None and known:
-        fail(f"there are {len(known)} users: say whose it is with --user ({', '.join(known)})", 2)
+    """Whose export it is: the one asked for, the only user, or whoever is logged in here."""
+    real = real_users(opened)
+    if asked is None and len(real) == 1:
+        return real[0]
+    if asked is None and real:
+        fail(f"there are {len(real)} users: say whose it is with --user ({', '.join(real)})", 2)
     name = asked or getpass.getuser()
     return add_user(opened.database, _slug(name) or "me", name).user_id
 
@@ -196,10 +205,10 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _say_dead_letters(counts: ImportCounts) -> None:
+def _say_dead_letters(counts: ImportCounts, suffix: str) -> None:
     broken = counts.dead_lettered + counts.broken_files
     if broken:
         err.print(
-            f"{broken} could not be read; the rest is in. See: communicator dead-letters list",
+            f"{broken} could not be read: communicator dead-letters list{suffix} says why",
             soft_wrap=True,
         )

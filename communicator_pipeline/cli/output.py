@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
+import apsw
 import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from communicator_pipeline.storage import Stores, home, open_local
-from communicator_pipeline.storage.accounts import NotFound, users
+from communicator_pipeline.storage.accounts import Accounts, NotFound, users
+from communicator_pipeline.storage.preview import DEMO_ACCOUNTS
+from communicator_pipeline.storage.settings import Settings
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
@@ -48,11 +51,34 @@ def errors_in_words() -> Iterator[None]:
         yield
     except (NotFound, ValueError, OSError) as error:
         fail(str(error))
+    except apsw.Error as error:
+        fail(f"the database: {error}; `communicator doctor` says more")
 
 
 def stores() -> Stores:
     """The installation's stores."""
     return open_local(home())
+
+
+def real_users(opened: Stores) -> list[str]:
+    """Everybody who has an account that is not the demo's."""
+    demo = set(Settings(opened.database, None).get(DEMO_ACCOUNTS) or ())
+    return [
+        user.user_id
+        for user in users(opened.database)
+        if {found.account for found in Accounts(opened.database, user.user_id).all()} - demo
+    ]
+
+
+def only_user(opened: Stores) -> str | None:
+    """The one person who uses the installation; those of the demo do not count beside them."""
+    candidates = real_users(opened) or [user.user_id for user in users(opened.database)]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def for_user(opened: Stores, whose: str) -> str:
+    """What a suggested command must end with, so that it works as it is shown."""
+    return "" if only_user(opened) == whose else f" --user {whose}"
 
 
 def acting_user(opened: Stores, asked: str | None) -> str:
@@ -62,8 +88,9 @@ def acting_user(opened: Stores, asked: str | None) -> str:
         if asked not in known:
             fail(f"there is no user {asked!r} (there are: {', '.join(known) or 'none yet'})")
         return asked
-    if len(known) == 1:
-        return known[0]
+    only = only_user(opened)
+    if only is not None:
+        return only
     if not known:
         fail("nothing is here yet: import an export with `communicator import FILE`")
     fail(f"there are {len(known)} users: say which with --user ({', '.join(known)})", 2)

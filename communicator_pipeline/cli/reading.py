@@ -20,15 +20,14 @@ from communicator_pipeline.cli.output import (
     print_json,
     stores,
 )
+from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.inbox import Inbox
 
 
 def inbox(
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
-    waiting: Annotated[
-        bool | None, typer.Option("--waiting/--all", help="Only what waits for your reply.")
-    ] = None,
+    waiting: Annotated[bool, typer.Option(help="Only what waits for your reply.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
     user: AsUser = None,
     as_json: AsJson = False,
@@ -37,11 +36,16 @@ def inbox(
     with errors_in_words():
         opened = stores()
         whose = acting_user(opened, user)
-        rows = Inbox(opened.database, whose).conversations(account, category, waiting, limit)
+        if account is not None:
+            Accounts(opened.database, whose).get(account)
+        reader = Inbox(opened.database, whose)
+        rows = reader.conversations(account, category, True if waiting else None, limit)
     if as_json:
         print_json(rows)
         return
-    if not rows:
+    if not rows and (account or category or waiting):
+        out.print("Nothing waits." if waiting else "Nothing matches.")
+    elif not rows:
         out.print(
             "Nothing here. Import an export with `communicator import FILE`, then "
             "`communicator materialize`.",
@@ -62,7 +66,9 @@ def print_conversation(row: dict[str, Any], now: datetime | None = None) -> None
         head.append(f" · ⚑ {', '.join(row['flags'])}", style="red")
     out.print(head, overflow="ellipsis", no_wrap=True)
     out.print(_indented(one_line(row["summary"])), overflow="ellipsis", no_wrap=True)
-    why = ", ".join(r for r in row["priority_reasons"] if not r.startswith("+10 every"))
+    # How long it has waited stands in the head, as of now; the reason is as of the day's end.
+    told = [r for r in row["priority_reasons"] if not r.startswith("+10 every")]
+    why = ", ".join(reason for reason in told if " waiting " not in reason)
     out.print(_indented(f"why: {why}", "dim"), overflow="ellipsis", no_wrap=True)
     if row["draft"]:
         fill = " (fill the gaps)" if row["draft_outcome"] == "needs_fill" else ""

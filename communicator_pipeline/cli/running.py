@@ -20,6 +20,7 @@ from communicator_pipeline.cli.output import (
     errors_in_words,
     escaped,
     fail,
+    for_user,
     out,
     plain_table,
     print_json,
@@ -52,8 +53,9 @@ def materialize(
         if start and end and start > end:
             fail(f"--from {start} is later than --to {end}", 2)
         opened = stores()
-        mine = Accounts(opened.database, acting_user(opened, user))
-        chosen = [mine.get(key).account for key in account or []]
+        whose = acting_user(opened, user)
+        mine = Accounts(opened.database, whose)
+        chosen = [mine.get(key).account for key in account or []] or [a.account for a in mine.all()]
         finished: list[runs.FinishedRun] = []
         try:
             with runs.open_instance() as instance:
@@ -63,7 +65,7 @@ def materialize(
                         opened,
                         instance,
                         job,
-                        chosen or [found.account for found in mine.all()],
+                        chosen,
                         start or "0001-01-01",
                         end or "9999-12-31",
                         _say if not as_json else _nothing,
@@ -79,7 +81,7 @@ def materialize(
     elif not finished:
         out.print("Nothing was touched since the last time.")
     else:
-        out.print("Look: communicator inbox")
+        out.print(f"Look: communicator inbox{for_user(opened, whose)}")
 
 
 def digest(
@@ -93,9 +95,13 @@ def digest(
     """What came on a day, what matters, what waits."""
     from communicator_pipeline import runs
     from communicator_pipeline.definitions import defs
+    from communicator_pipeline.partitions import FIRST_DIGEST_DAY
 
     with errors_in_words():
-        which = _day(day, "the day") or datetime.now(UTC).date().isoformat()
+        today = datetime.now(UTC).date().isoformat()
+        which = _day(day, "the day") or today
+        if not FIRST_DIGEST_DAY <= which <= today:
+            fail(f"digests are made for the days from {FIRST_DIGEST_DAY} to {today}", 2)
         opened = stores()
         mine = Accounts(opened.database, acting_user(opened, user))
         keys = [mine.get(account).account] if account else [a.account for a in mine.all()]

@@ -138,13 +138,14 @@ def _transcripts(
                 row["author_id"] in me,
                 row["text"],
                 kind=row["kind"],
+                deleted=bool(row["deleted"]),
                 mentions=tuple(row["mentions"]),
             )
         )
     my_names = tuple(names[person] for person in sorted(me) if names.get(person))
     transcripts = []
     for key, said in turns.items():
-        if all(turn.kind == "system" for turn in said):
+        if all(turn.kind == "system" or turn.deleted for turn in said):
             continue
         left_out = max(0, len(said) - LONGEST_TRANSCRIPT)
         where = place[key]

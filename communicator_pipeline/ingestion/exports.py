@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 import xxhash
 
-from communicator_pipeline.platforms import Export, Platform, Record, recognise
+from communicator_pipeline.platforms import Export, Platform, Record, UnknownExport, recognise
 from communicator_pipeline.platforms.archive import Archive, BrokenFile
 from communicator_pipeline.storage.accounts import (
     Channel,
@@ -75,7 +75,10 @@ class OpenedExport:
 def open_export(path: Path, platform: Platform | None = None) -> OpenedExport:
     """Recognise and open an export; raises `UnknownExport` or `BrokenFile`."""
     archive = Archive(path)
-    platform = platform or recognise(archive)
+    if platform is None:
+        platform = recognise(archive)
+    elif not platform.recognises(archive):
+        raise UnknownExport(f"{path.name} does not look like an export of {platform.name}")
     return OpenedExport(archive, platform, platform.open_export(archive), _fingerprint(archive))
 
 

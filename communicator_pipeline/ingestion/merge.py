@@ -119,6 +119,8 @@ def _versions(messages: list[Message]) -> list[dict[str, Any]]:
         row = _row(message)
         if row["deleted"] and rows:
             row = _buried(rows[-1], row)
+        if rows:
+            _keep_contents(rows[-1]["attachments"], row["attachments"])
         if rows and all(rows[-1][name] == row[name] for name in _VERSIONED):
             row["version"] = rows[-1]["version"]
             rows[-1] = row
@@ -128,6 +130,14 @@ def _versions(messages: list[Message]) -> list[dict[str, Any]]:
     for row in rows:
         row["latest"] = row is rows[-1]
     return rows
+
+
+def _keep_contents(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> None:
+    """An export without its media folder says less, not something else: what was stored stays."""
+    stored = {file["name"]: file for file in before if file["sha256"]}
+    for file in now:
+        if not file["sha256"] and file["name"] in stored:
+            file["sha256"] = stored[file["name"]]["sha256"]
 
 
 def _buried(before: Mapping[str, Any], tombstone: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,16 @@ def set_owner(
     me = frozenset(ids)
     if me == account.me:
         return account, 0
+    days = touch_everything(stores, account.account, "the owner was corrected")
+    return accounts.set_me(account.account, me), days
+
+
+def touch_everything(stores: Stores, account: str, why: str) -> int:
+    """Mark every day of the account that has messages; returns how many."""
     days = [
         day
-        for month in stores.lake.months("raw_messages", account.account)
-        for day in stores.lake.manifest("raw_messages", AccountMonth(account.account, month)).days
+        for month in stores.lake.months("raw_messages", account)
+        for day in stores.lake.manifest("raw_messages", AccountMonth(account, month)).days
     ]
-    WorkQueue(stores.database).mark(account.account, days, "the owner was corrected")
-    return accounts.set_me(account.account, me), len(days)
+    WorkQueue(stores.database).mark(account, days, why)
+    return len(days)

@@ -70,7 +70,8 @@ class Manifest:
     """What a partition holds as of one moment.
 
     `entries`: day (`2026-11-03`) → file, and beside it, where an asset hands something over to
-    the next day, `2026-11-03.carry` → file. `generation` counts the swaps.
+    the next day, `2026-11-03.carry` → file. `generation` grows with every swap, and is never
+    below the time in milliseconds: a lake that begins anew is newer than the one that was lost.
     """
 
     entries: Mapping[str, DayFile]
@@ -232,15 +233,16 @@ class Lake:
         kept = {entry.file for entry in entries.values()}
         replaced = _replaced_within_the_hour(before.replaced, now)
         replaced |= {e.file: now.isoformat() for e in before.entries.values() if e.file not in kept}
+        generation = max(before.generation + 1, int(now.timestamp() * 1000))
         held = {
             "version": 1,
-            "generation": before.generation + 1,
+            "generation": generation,
             "entries": {day: asdict(entry) for day, entry in sorted(entries.items())},
             "replaced": replaced,
         }
         content = orjson.dumps(held, option=orjson.OPT_INDENT_2)
         etag = self.objects.put(_manifest_key(asset, partition), content, if_match=before.etag)
-        return Manifest(dict(sorted(entries.items())), etag, before.generation + 1, replaced)
+        return Manifest(dict(sorted(entries.items())), etag, generation, replaced)
 
 
 def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dict[str, str]:

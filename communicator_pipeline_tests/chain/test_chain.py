@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 
 import pytest
 
-from communicator_pipeline.analysis import OfflineAnalyser
+from communicator_pipeline.analysis import DEFAULT_TAXONOMY, OfflineAnalyser
 from communicator_pipeline.chain import (
     analyses,
     attachments,
@@ -25,6 +26,7 @@ from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.dead_letters import DeadLetters
 from communicator_pipeline.storage.inbox import Inbox, PublishedDay, publish
 from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline_tests.conftest import Fill, line
 
@@ -333,3 +335,38 @@ def test_what_a_dead_writer_landed_is_marked_by_whoever_comes_next(stores: Store
     assert work.recover_landings(stores.lake.objects) == 1
     assert [day.day for day in work.dirty()] == ["2026-11-05"]
     assert work.recover_landings(stores.lake.objects) == 0
+
+
+def test_a_lake_that_begins_anew_is_newer_than_the_one_that_was_lost(
+    stores: Stores, fill: Fill
+) -> None:
+    fill(*TALK)
+    run(stores)
+    shutil.rmtree(stores.lake.objects.address("lake"))
+    fill(line(1, "2026-11-03T09:00:00Z", "ben", "all new", edited_at="2026-11-03T10:00:00Z"))
+    run(stores)
+    messages = Inbox(stores.database, "ana").messages("ana-chat", "c1:m1")
+    assert [message["text"] for message in messages] == ["all new"]
+
+
+def test_a_conversation_that_was_deleted_whole_leaves_the_inbox(stores: Stores, fill: Fill) -> None:
+    fill(*TALK)
+    run(stores)
+    fill(line(1, "2026-11-03T09:00:00Z", "ben", "", deleted=True), name="gone.jsonl")
+    run(stores)
+    rows = Inbox(stores.database, "ana").conversations()
+    assert [row["conversation_id"] for row in rows] == ["c2:m2"]
+
+
+def test_the_user_can_change_the_categories(stores: Stores, fill: Fill) -> None:
+    fill(*TALK)
+    run(stores)
+    taxonomy = DEFAULT_TAXONOMY.model_dump(mode="json")
+    taxonomy["categories"].append(
+        {"name": "trucks", "description": "", "cues": ["truck"], "weight": 30}
+    )
+    Settings(stores.database, "ana").set("taxonomy", taxonomy)
+    again = run(stores)
+    assert again["analyses"].numbers["analysed"] == 2
+    assert Inbox(stores.database, "ana").conversation("c2:m2")["category"] == "trucks"
+    assert checks.unknown_categories(stores, NOVEMBER) == []
