@@ -153,7 +153,7 @@ def kill_until(kills: int, seed: int, tmp_path: Path) -> int:
         finished = False
         while not finished:
             process = _process(context, folder, exports)
-            process.join(chance.uniform(0.02, 1.0) * usual if done < kills else 120)
+            process.join(chance.uniform(0.02, 0.8) * usual if done < kills else 120)
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
