@@ -16,6 +16,7 @@ from communicator_pipeline.analysis import (
     Taxonomy,
 )
 from communicator_pipeline.chain import conversations
+from communicator_pipeline.chain.ripples import mark_later_days
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.messages import TIME, Transcript, table_schema
@@ -27,7 +28,7 @@ from communicator_pipeline.storage.dead_letters import (
     note_failure,
     resolve,
 )
-from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays, texts
+from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import WorkQueue
 
@@ -120,7 +121,16 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
                 {"day": day, "conversation": row["conversation_id"], "summary": row["summary"]}
                 for row in first
             )
-        _tell_later_days(stores, partition, scope, processed, continued)
+        mark_later_days(
+            stores,
+            partition,
+            scope,
+            processed,
+            conversations.ASSET,
+            "conversation_id IN (SELECT id FROM changed)",
+            continued,
+            "a conversation that goes on there changed",
+        )
         return tables
 
     manifest, changed = stores.lake.update(ASSET, partition, analyse_days)
@@ -248,29 +258,3 @@ def _settle(
         if note_failure(stores.database, account, letter) < MOST_TRIES:
             WorkQueue(stores.database).mark(account, [letter.day or ""], "an analysis failed")
     resolve(stores.database, account, worked)
-
-
-def _tell_later_days(
-    stores: Stores, partition: AccountMonth, scope: Scope, days: Sequence[str], changed: set[str]
-) -> None:
-    """A conversation that changed is analysed anew on the later days it was active on, too."""
-    if not days or not changed:
-        return
-    later = [
-        address
-        for address, day in stores.lake.day_files(
-            conversations.ASSET, partition.account, first=days[0]
-        )
-        if day > days[0] and not scope.covers(partition.account, day)
-    ]
-    if not later:
-        return
-    found = stores.lake.query(
-        "SELECT DISTINCT strftime(sent_at, '%Y-%m-%d') AS day FROM members "
-        "SEMI JOIN changed USING (conversation_id) ORDER BY day",
-        {"members": later, "changed": pa.table({"conversation_id": sorted(changed)})},
-    )
-    if found.num_rows:
-        WorkQueue(stores.database).mark(
-            partition.account, texts(found["day"]), "a conversation that goes on there changed"
-        )

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from communicator_pipeline.chain import raw_messages
+from communicator_pipeline.chain.ripples import mark_later_days
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.grouping import explicit_parents, group
 from communicator_pipeline.messages import Directory, resolve_names, table_schema
@@ -134,7 +135,16 @@ def _group_days(
             known |= _known_parents(stores, partition, {following: messages[following]})
             days.append(following)
             _mark(stores, partition, following, day)
-    _tell_dependants(stores, partition, scope, days, moved)
+    mark_later_days(
+        stores,
+        partition,
+        scope,
+        days,
+        raw_messages.ASSET,
+        "latest AND (thread_id IN (SELECT id FROM changed) OR reply_to IN (SELECT id FROM changed))",
+        moved,
+        "a message that is answered there has moved",
+    )
     return written
 
 
@@ -245,31 +255,3 @@ def _conversation_of(membership: pa.Table) -> dict[str, str]:
     return dict(
         zip(texts(membership["message_id"]), texts(membership["conversation_id"]), strict=True)
     )
-
-
-def _tell_dependants(
-    stores: Stores, partition: AccountMonth, scope: Scope, days: list[str], moved: set[str]
-) -> None:
-    """Mark later days whose threads and replies hang on a message that moved."""
-    if not moved or not days:
-        return
-    later = [
-        address
-        for address, day in stores.lake.day_files(
-            raw_messages.ASSET, partition.account, first=days[0]
-        )
-        if day > days[0] and not scope.covers(partition.account, day)
-    ]
-    if not later:
-        return
-    found = stores.lake.query(
-        "SELECT DISTINCT strftime(sent_at, '%Y-%m-%d') AS day FROM raw WHERE latest AND ("
-        "thread_id IN (SELECT message_id FROM moved) OR reply_to IN (SELECT message_id FROM moved))"
-        " ORDER BY day",
-        {"raw": later, "moved": pa.table({"message_id": sorted(moved)})},
-    )
-    dependants = texts(found["day"])
-    if dependants:
-        WorkQueue(stores.database).mark(
-            partition.account, dependants, "a message that is answered there has moved"
-        )
