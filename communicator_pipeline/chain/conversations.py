@@ -141,7 +141,7 @@ def _group_days(
         scope,
         days,
         raw_messages.ASSET,
-        "latest AND (thread_id IN (SELECT id FROM changed) OR reply_to IN (SELECT id FROM changed))",
+        "latest AND (thread_id IN (FROM changed) OR reply_to IN (FROM changed))",
         moved,
         "a message that is answered there has moved",
     )
