@@ -4,7 +4,8 @@ Belongs here: the rules of `chain/checks.py` as Dagster's blocking checks. A run
 partitions and a check is evaluated once per run, so each goes through them and names the days.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -17,17 +18,18 @@ from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import AccountMonth
 
-Rule = Callable[[Stores, AccountMonth], list[Problem]]
+Rule = Callable[[Stores, AccountMonth, frozenset[str]], list[Problem]]
 
 
 def _check(asset: dg.AssetsDefinition, name: str, rule: Rule) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
     def check(context: dg.AssetCheckExecutionContext, stores: LocalStores) -> dg.AssetCheckResult:
         opened = stores.open()
+        scope = _days_of_run(context)
         problems = [
             {"account": partition.account, **problem}
             for partition in _partitions(context, opened, asset.key.to_user_string())
-            for problem in rule(opened, partition)
+            for problem in rule(opened, partition, scope)
         ]
         days = sorted({str(problem.get("day")) for problem in problems})
         return dg.AssetCheckResult(
@@ -36,6 +38,14 @@ def _check(asset: dg.AssetsDefinition, name: str, rule: Rule) -> dg.AssetChecksD
         )
 
     return check
+
+
+def _days_of_run(context: dg.AssetCheckExecutionContext) -> frozenset[str]:
+    """The days that the run was told to work on; none: all."""
+    config_of_run: Mapping[str, Any] = context.op_execution_context.run.run_config
+    ops = config_of_run.get("ops", {})
+    config = ops.get("conversations", {}).get("config", {})
+    return frozenset(config.get("days", ()))
 
 
 def _partitions(

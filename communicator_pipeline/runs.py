@@ -6,9 +6,10 @@ belong here: what a run does (`assets/`), which days want one (`storage/work.py`
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -25,7 +26,13 @@ from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.landing import landed_months
 from communicator_pipeline.storage.work import WorkQueue
-from communicator_pipeline.wanted_runs import RANGE_END, RANGE_START, WantedRun, wanted_runs
+from communicator_pipeline.wanted_runs import (
+    ACCOUNT_TAG,
+    RANGE_END,
+    RANGE_START,
+    WantedRun,
+    wanted_runs,
+)
 
 PROCESS_TAG = "communicator/process"
 """Which process executes a run: nobody else can tell that it has died."""
@@ -67,15 +74,35 @@ def open_instance() -> Iterator[DagsterInstance]:
         return
     folder = home() / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
+    _make_storage_once(folder)
+    with DagsterInstance.from_ref(_reference(folder)) as instance:
+        yield instance
+
+
+def _make_storage_once(folder: Path) -> None:
+    """Touch a new home's three storages under a lock, before anybody else can."""
+    made = folder / ".made"
+    if made.exists():
+        return
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if made.exists():
+            return
+        with DagsterInstance.from_ref(_reference(folder)) as instance:
+            instance.get_runs_count()
+            instance.all_asset_keys()
+            instance.all_instigator_state()
+        made.touch()
+
+
+def _reference(folder: Path) -> InstanceRef:
     clone = Path(__file__).resolve().parents[1]
     has_config = (clone / "dagster.yaml").is_file()
-    reference = InstanceRef.from_dir(
+    return InstanceRef.from_dir(
         str(folder),
         config_dir=str(clone if has_config else folder),
         overrides=_storage_in(folder),
     )
-    with DagsterInstance.from_ref(reference) as instance:
-        yield instance
 
 
 def materialise_touched(
@@ -84,25 +111,40 @@ def materialise_touched(
     job: dg.JobDefinition,
     say: Say,
     preview: bool = False,
-    accounts: Iterable[str] = (),
+    accounts: Collection[str] | None = None,
 ) -> list[FinishedRun]:
-    """Run what is touched until nothing is, ripples included; of these accounts only, if any
-    are named. Raises `RunFailed`."""
-    only = set(accounts)
+    """Run what is touched until nothing is, ripples included; of these accounts only, if they
+    are given. Raises `RunFailed` after all that could be done was."""
     register_accounts(stores, instance)
     work = WorkQueue(stores.database)
     work.recover_landings(stores.lake.objects)
     finished: list[FinishedRun] = []
+    failed: dict[str, RunFailed] = {}
     for _ in range(MOST_ROUNDS):
-        runs = wanted_runs(day for day in work.dirty() if not only or day.account in only)
+        runs = wanted_runs(
+            day
+            for day in work.dirty()
+            if day.account not in failed and (accounts is None or day.account in accounts)
+        )
         if not runs:
-            return finished
+            break
         for run in runs:
-            finished.append(run_range(instance, job, run, preview))
-            say(finished[-1])
-    raise RunFailed(
-        f"after {MOST_ROUNDS} rounds there are still touched days: `communicator status` shows them"
-    )
+            if run.account in failed:
+                continue
+            try:
+                finished.append(run_range(instance, job, run, preview))
+            except RunFailed as error:
+                failed[run.account] = error  # the other accounts have done nothing wrong
+            else:
+                say(finished[-1])
+    else:
+        raise RunFailed(
+            f"after {MOST_ROUNDS} rounds there are still touched days: "
+            "`communicator status` shows them"
+        )
+    if failed:
+        raise RunFailed("; ".join(str(error) for error in failed.values()))
+    return finished
 
 
 def materialise_range(
@@ -126,8 +168,8 @@ def materialise_range(
             if first_day[:7] <= month <= last_day[:7]
         ]
         for first, last in stretches(months):
-            run = WantedRun(account, first, last, ())
             days = _days_between(first_day, last_day, (first, last))
+            run = WantedRun(account, first, last, ())
             finished.append(run_range(instance, job, run, preview, days))
             say(finished[-1])
     finished += materialise_touched(stores, instance, job, say, preview, accounts)
@@ -226,7 +268,7 @@ def _execute(
         tags={
             RANGE_START: f"{account}|{first}",
             RANGE_END: f"{account}|{last}",
-            "communicator/account": account,
+            ACCOUNT_TAG: account,
             PROCESS_TAG: f"{gethostname()}:{os.getpid()}",
             **REPOSITORY_TAGS,
         },

@@ -13,7 +13,23 @@ from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.work import WorkQueue
-from communicator_pipeline.wanted_runs import wanted_runs
+from communicator_pipeline.wanted_runs import ACCOUNT_TAG, wanted_runs
+
+
+def _accounts_at_work(context: dg.SensorEvaluationContext) -> set[str]:
+    """Accounts that have a run in the queue or under way: theirs is asked for when it is over,
+    else a long queue would fill with copies of the same work."""
+    unfinished = context.instance.get_runs(
+        dg.RunsFilter(
+            statuses=[
+                dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.QUEUED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+            ]
+        )
+    )
+    return {run.tags[ACCOUNT_TAG] for run in unfinished if ACCOUNT_TAG in run.tags}
 
 
 @dg.sensor(
@@ -29,7 +45,8 @@ def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg
     work.recover_landings(opened.lake.objects)
     known = set(context.instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(opened.database) if key not in known]
-    runs = wanted_runs(work.unleased(now))
+    busy = _accounts_at_work(context)
+    runs = wanted_runs(day for day in work.unleased(now) if day.account not in busy)
     # Leased before they are asked for: if this tick is lost, the lease runs out and the days
     # are asked for again.
     work.lease([day for run in runs for day in run.days], now)

@@ -15,6 +15,7 @@ from communicator_pipeline.partitions import stretches
 from communicator_pipeline.storage.work import DirtyDay
 
 RANGE_START = "dagster/asset_partition_range_start"
+ACCOUNT_TAG = "communicator/account"
 RANGE_END = "dagster/asset_partition_range_end"
 
 
@@ -39,7 +40,7 @@ class WantedRun:
         return {
             RANGE_START: f"{self.account}|{self.first_month}",
             RANGE_END: f"{self.account}|{self.last_month}",
-            "communicator/account": self.account,
+            ACCOUNT_TAG: self.account,
         }
 
 

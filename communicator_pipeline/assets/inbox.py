@@ -10,6 +10,15 @@ from communicator_pipeline.partitions import account_months
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.work import WorkQueue
 
+CHAIN_NAMES = (
+    "raw_messages",
+    "attachments",
+    "conversations",
+    "analyses",
+    "drafted_replies",
+    "inbox",
+)
+
 
 @dg.asset(
     partitions_def=account_months,
@@ -28,7 +37,15 @@ def inbox(
 ) -> dg.MaterializeResult[Any]:
     opened = stores.open()
     result = each_month(context, config, opened, chain.materialise)
+    if not _is_whole_chain(context):
+        return result
     work = WorkQueue(opened.database)
     for partition in scope_of(context, config).partitions:
         work.finish(context.run.run_id, partition.account, partition.month)
     return result
+
+
+def _is_whole_chain(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run goes all the way: only then has it done what it found to be done."""
+    chosen = context.run.asset_selection
+    return not chosen or {dg.AssetKey(name) for name in CHAIN_NAMES} <= set(chosen)

@@ -18,6 +18,7 @@ from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.database import now_text
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.preview import refuse_preview
+from communicator_pipeline.storage.work import WorkQueue
 
 Materialise = Callable[[Stores, AccountMonth, Scope], MonthReport]
 
@@ -48,6 +49,7 @@ def each_month(
     stage = context.asset_key.to_user_string()
     for partition in scope.partitions:
         began = time.monotonic()
+        WorkQueue(stores.database).renew(context.run.run_id)
         report = materialise(stores, partition, scope)
         seconds = time.monotonic() - began
         _note_timing(stores, stage, report, seconds)

@@ -36,6 +36,8 @@ def raw_messages(
     opened = stores.open()
     work = WorkQueue(opened.database)
     work.recover_landings(opened.lake.objects)
-    for partition in scope_of(context, config).partitions:
-        work.claim(context.run.run_id, partition.account, partition.month, config.days)
+    scope = scope_of(context, config)
+    for partition in scope.partitions:
+        days = chain.days_with_data(opened, partition, scope)
+        work.claim(context.run.run_id, partition.account, partition.month, days)
     return each_month(context, config, opened, chain.materialise)

@@ -16,7 +16,7 @@ from communicator_pipeline.analysis import (
     Taxonomy,
 )
 from communicator_pipeline.chain import conversations
-from communicator_pipeline.chain.ripples import mark_later_days
+from communicator_pipeline.chain.ripples import mark_all, mark_later_days
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.messages import TIME, Transcript, table_schema
@@ -86,6 +86,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     worked: list[DeadLetter] = []
     continued: set[str] = set()
     preview: list[dict[str, str]] = []
+    later: dict[str, str] = {}
 
     def analyse_days(manifest: Manifest) -> NewDays:
         members = stores.lake.manifest(conversations.ASSET, partition)
@@ -107,6 +108,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
             failed.extend(broken)
             worked.extend(_letter(row["conversation_id"], day) for row in fresh)
             continued.update(row["conversation_id"] for row in fresh)
+            continued.update(set(old) - {row["conversation_id"] for row in rows})
             numbers["conversations"] += len(rows)
             numbers["analysed"] += len(fresh)
             numbers["kept"] += len(rows) - len(fresh)
@@ -121,7 +123,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
                 {"day": day, "conversation": row["conversation_id"], "summary": row["summary"]}
                 for row in first
             )
-        mark_later_days(
+        told = mark_later_days(
             stores,
             partition,
             scope,
@@ -131,9 +133,12 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
             continued,
             "a conversation that goes on there changed",
         )
+        later.clear()
+        later.update(told)
         return tables
 
     manifest, changed = stores.lake.update(ASSET, partition, analyse_days)
+    mark_all(stores, partition, later)
     _settle(stores, partition.account, failed, worked)
     numbers["failed"] = len(failed)
     return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)

@@ -22,7 +22,9 @@ Problem = Mapping[str, Any]
 """What is wrong where: `day` and whatever else helps to find it; ids and counts, no text."""
 
 
-def repeated_messages(stores: Stores, partition: AccountMonth) -> list[Problem]:
+def repeated_messages(
+    stores: Stores, partition: AccountMonth, scope: frozenset[str] = frozenset()
+) -> list[Problem]:
     """Message ids with more or less than one latest version in the month."""
     return _ask(
         stores,
@@ -34,7 +36,9 @@ def repeated_messages(stores: Stores, partition: AccountMonth) -> list[Problem]:
     )
 
 
-def misplaced_messages(stores: Stores, partition: AccountMonth) -> list[Problem]:
+def misplaced_messages(
+    stores: Stores, partition: AccountMonth, scope: frozenset[str] = frozenset()
+) -> list[Problem]:
     """Messages that are in no conversation, or in two; days that were not grouped yet do not
     count, for their run is still to come."""
     return _ask(
@@ -50,13 +54,17 @@ def misplaced_messages(stores: Stores, partition: AccountMonth) -> list[Problem]
     )
 
 
-def unstable_conversations(stores: Stores, partition: AccountMonth) -> list[Problem]:
+def unstable_conversations(
+    stores: Stores, partition: AccountMonth, scope: frozenset[str] = frozenset()
+) -> list[Problem]:
     """Messages that would get another conversation id if their day were grouped again now.
 
-    Looks at the month's first and last day: that is where a hand-over goes wrong.
+    Looks at the first and the last day of those that the run worked on (none named: of the
+    month): that is where a hand-over goes wrong. Not at others: a person who was renamed since
+    may rightly be understood otherwise today.
     """
     manifest = stores.lake.manifest(conversations.ASSET, partition)
-    days = list(manifest.days)
+    days = [day for day in manifest.days if not scope or day in scope]
     problems: list[Problem] = []
     for day in sorted({*days[:1], *days[-1:]}):
         stored = stores.lake.read_day(conversations.ASSET, partition, manifest.days[day])
@@ -73,7 +81,9 @@ def unstable_conversations(stores: Stores, partition: AccountMonth) -> list[Prob
     return problems[:20]
 
 
-def unknown_categories(stores: Stores, partition: AccountMonth) -> list[Problem]:
+def unknown_categories(
+    stores: Stores, partition: AccountMonth, scope: frozenset[str] = frozenset()
+) -> list[Problem]:
     """Analyses whose category the user's taxonomy does not have."""
     settings = Settings(stores.database, account_owner(stores.database, partition.account))
     known = [category.name for category in taxonomy_of(settings).categories]
@@ -88,12 +98,16 @@ def unknown_categories(stores: Stores, partition: AccountMonth) -> list[Problem]
     )
 
 
-def drafts_to_oneself(stores: Stores, partition: AccountMonth) -> list[Problem]:
+def drafts_to_oneself(
+    stores: Stores, partition: AccountMonth, scope: frozenset[str] = frozenset()
+) -> list[Problem]:
     """Drafts in conversations in which nobody but the user has said anything."""
     return _drafts_where(stores, partition, "bool_and(r.author_id IN (SELECT person_id FROM me))")
 
 
-def drafts_already_answered(stores: Stores, partition: AccountMonth) -> list[Problem]:
+def drafts_already_answered(
+    stores: Stores, partition: AccountMonth, scope: frozenset[str] = frozenset()
+) -> list[Problem]:
     """Drafts in conversations in which the user had the last word."""
     return _drafts_where(
         stores,

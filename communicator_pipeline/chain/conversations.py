@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from communicator_pipeline.chain import raw_messages
-from communicator_pipeline.chain.ripples import mark_later_days
+from communicator_pipeline.chain.ripples import mark_all, mark_later_days
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.grouping import explicit_parents, group
 from communicator_pipeline.messages import Directory, resolve_names, table_schema
@@ -23,7 +23,6 @@ from communicator_pipeline.storage.lake import (
     parquet_digest,
     texts,
 )
-from communicator_pipeline.storage.work import WorkQueue
 
 ASSET = "conversations"
 
@@ -55,14 +54,17 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     """
     numbers: Counter[str] = Counter()
     processed: list[str] = []
+    told: dict[str, str] = {}
 
     def group_days(manifest: Manifest) -> NewDays:
         raw = stores.lake.manifest(raw_messages.ASSET, partition)
         processed[:] = scope.chosen(raw.days)
         numbers.clear()
-        return _group_days(stores, partition, scope, manifest, raw, processed, numbers)
+        told.clear()
+        return _group_days(stores, partition, scope, manifest, raw, processed, numbers, told)
 
     manifest, changed = stores.lake.update(ASSET, partition, group_days)
+    mark_all(stores, partition, told)
     return MonthReport(
         partition, manifest, processed, [day for day in changed if "." not in day], dict(numbers)
     )
@@ -91,6 +93,7 @@ def _group_days(
     raw: Manifest,
     days: list[str],
     numbers: Counter[str],
+    told: dict[str, str],
 ) -> NewDays:
     """The chosen days, and those behind them that are handed something else than before.
 
@@ -129,13 +132,13 @@ def _group_days(
         if not _hands_over_something_else(manifest, day, handed):
             continue
         if following is None:
-            _tell_next_month(stores, partition, scope, day)
+            told |= _tell_next_month(stores, partition, scope, day)
         elif following not in messages:
             messages[following] = read(following)
             known |= _known_parents(stores, partition, {following: messages[following]})
             days.append(following)
-            _mark(stores, partition, following, day)
-    mark_later_days(
+            told |= _mark(stores, partition, following, day)
+    told |= mark_later_days(
         stores,
         partition,
         scope,
@@ -222,21 +225,24 @@ def _hands_over_something_else(manifest: Manifest, day: str, carry: pa.Table) ->
     return carry.num_rows > 0 if old is None else old.digest != parquet_digest(carry)
 
 
-def _tell_next_month(stores: Stores, partition: AccountMonth, scope: Scope, day: str) -> None:
+def _tell_next_month(
+    stores: Stores, partition: AccountMonth, scope: Scope, day: str
+) -> dict[str, str]:
     months = stores.lake.months(raw_messages.ASSET, partition.account)
     month = next((m for m in months if m > partition.month), None)
     if month is None:
-        return
+        return {}
     later = stores.lake.manifest(raw_messages.ASSET, AccountMonth(partition.account, month))
     following = min(later.days, default=None)
-    if following is not None and not scope.covers(partition.account, following):
-        _mark(stores, partition, following, day)
+    if following is None or scope.covers(partition.account, following):
+        return {}
+    return _mark(stores, partition, following, day)
 
 
-def _mark(stores: Stores, partition: AccountMonth, following: str, day: str) -> None:
-    WorkQueue(stores.database).mark(
-        partition.account, [following], f"{day} hands over something else"
-    )
+def _mark(stores: Stores, partition: AccountMonth, following: str, day: str) -> dict[str, str]:
+    told = {following: f"{day} hands over something else"}
+    mark_all(stores, partition, told)
+    return told
 
 
 def _moved(

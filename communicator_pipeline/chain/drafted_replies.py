@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from communicator_pipeline.analysis import Analysis
 from communicator_pipeline.chain import analyses, conversations
+from communicator_pipeline.chain.ripples import mark_all
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.drafting import OfflineDrafter, ReplyMemory
@@ -39,6 +40,8 @@ DRAFT_SCHEMA = table_schema(
     ]
 )
 
+OVERTAKEN = "a conversation that was drafted for went on"
+
 MOST_REMEMBERED = 5_000
 """Conversations in which the owner answered, the newest: older ones speak of what was."""
 
@@ -61,12 +64,19 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
 
     def draft_days(manifest: Manifest) -> NewDays:
         analysed = stores.lake.manifest(analyses.ASSET, partition)
-        processed[:] = scope.chosen(analysed.days)
+        active = _active_on(stores, partition, analysed, scope)
+        overtaken = _drafted_earlier(stores, partition, manifest, scope, active)
+        mark_all(stores, partition, dict.fromkeys(overtaken, OVERTAKEN))
+        processed[:] = sorted({*scope.chosen({*analysed.days, *manifest.days}), *overtaken})
         numbers.clear()
         counts.clear()
         counts.update(outcome=Counter(), language=Counter())
         preview.clear()
-        waiting = {day: _waiting(stores, partition, analysed, day) for day in processed}
+        waiting = {
+            day: _waiting(stores, partition, analysed, day)
+            for day in processed
+            if day in analysed.days
+        }
         waiting = _on_their_last_day(stores, partition.account, waiting)
         days = [day for day, rows in waiting.items() if rows]
         asked = {conversation for rows in waiting.values() for conversation in rows}
@@ -102,7 +112,49 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         return tables
 
     manifest, changed = stores.lake.update(ASSET, partition, draft_days)
+    _tell_earlier_months(stores, partition, scope)
     return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)
+
+
+def _active_on(
+    stores: Stores, partition: AccountMonth, analysed: Manifest, scope: Scope
+) -> set[str]:
+    """The conversations that were active on the days of the scope."""
+    return {
+        conversation
+        for day in scope.chosen(analysed.days)
+        for conversation in texts(
+            stores.lake.read_day(analyses.ASSET, partition, analysed.days[day])["conversation_id"]
+        )
+    }
+
+
+def _drafted_earlier(
+    stores: Stores, partition: AccountMonth, manifest: Manifest, scope: Scope, active: set[str]
+) -> list[str]:
+    """Days outside the scope that hold a draft for one of these conversations: it went on
+    since, so the draft there is to go."""
+    return [
+        day
+        for day, entry in manifest.days.items()
+        if not scope.wants(day)
+        and not active.isdisjoint(
+            texts(stores.lake.read_day(ASSET, partition, entry)["conversation_id"])
+        )
+    ]
+
+
+def _tell_earlier_months(stores: Stores, partition: AccountMonth, scope: Scope) -> None:
+    """Mark the days of earlier months that hold drafts for conversations that went on."""
+    analysed = stores.lake.manifest(analyses.ASSET, partition)
+    active = _active_on(stores, partition, analysed, scope)
+    for month in stores.lake.months(ASSET, partition.account):
+        earlier = AccountMonth(partition.account, month)
+        if month >= partition.month or earlier in scope.partitions or not active:
+            continue
+        drafts = stores.lake.manifest(ASSET, earlier)
+        days = _drafted_earlier(stores, earlier, drafts, Scope((), frozenset({"none"})), active)
+        mark_all(stores, earlier, dict.fromkeys(days, OVERTAKEN))
 
 
 def _waiting(

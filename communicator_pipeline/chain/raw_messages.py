@@ -12,10 +12,17 @@ from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import load_account
 from communicator_pipeline.storage.dead_letters import DeadLetter, bury
-from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
+from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays, texts
 from communicator_pipeline.storage.landing import read_landing
 
 ASSET = "raw_messages"
+
+
+def days_with_data(stores: Stores, partition: AccountMonth, scope: Scope) -> list[str]:
+    """The days of the scope on which something has landed or been merged."""
+    landed = texts(pc.unique(read_landing(stores.lake, partition, None, ["day"])["day"]))
+    merged = stores.lake.manifest(ASSET, partition).days
+    return scope.chosen({*landed, *merged})
 
 
 def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:

@@ -160,6 +160,8 @@ class Transcripts:
         tables["members"] = [address for address, day in members if day in spread]
         raw = self._lake.day_files(raw_messages.ASSET, self.account.account, last=max(spread))
         tables["raw"] = [address for address, day in raw if day in spread]
+        if not tables["raw"]:
+            return
         for batch in self._lake.query(_TURNS, tables).to_batches(max_chunksize=20_000):
             self._take(batch)
 

@@ -59,14 +59,14 @@ def import_file(
     Importing it again, or a newer one that overlaps, changes nothing that is there already.
     """
     with errors_in_words():
-        opened = stores()
-        whose = _user(opened, user)
         chosen = None
         if platform is not None:
             if platform not in platforms():
                 fail(f"there is no platform {platform!r} (there are: {', '.join(platforms())})", 2)
             chosen = platforms()[platform]
         export = open_export(file, chosen)
+        opened = stores()
+        whose = _user(opened, user)
         accounts = Accounts(opened.database, whose)
         key = account or _account_key(accounts, whose, export)
         found = accounts.add(key, export.platform.name, export.export.title)
@@ -139,6 +139,8 @@ def settle_owner(
 def find_person(people: list[Person], name: str) -> Person:
     """The person whom a name, handle or id means; raises ValueError if none or several."""
     wanted = name.strip().lstrip("@").casefold()
+    if not wanted:
+        raise ValueError("the name is empty: give a name, a handle or an id")
     by_id = [person for person in people if wanted == person.person_id.casefold()]
     called = [p for p in people if wanted in (p.name.casefold(), p.handle.casefold())]
     for exact in (by_id, called):

@@ -127,7 +127,10 @@ def search(
     """Messages that contain all the words, in any language."""
     with errors_in_words():
         opened = stores()
-        reader = Inbox(opened.database, acting_user(opened, user))
+        whose = acting_user(opened, user)
+        if account is not None:
+            Accounts(opened.database, whose).get(account)
+        reader = Inbox(opened.database, whose)
         rows = reader.search(" ".join(words), account, limit)
     if as_json:
         print_json(rows)

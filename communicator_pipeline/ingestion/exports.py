@@ -274,9 +274,10 @@ def _note(
 
 
 def _fingerprint(archive: Archive) -> str:
-    """Names and sizes of all that the archive holds: enough to know that an unfinished import
-    is of this file. That it is not the content does no harm: what landed is known by content."""
+    """Of all that the archive holds: an unfinished import goes on only with the same files."""
     digest = hashlib.sha256()
     for name in archive.names:
-        digest.update(f"{name}\0{archive.size(name)}\0".encode(errors="surrogatepass"))
+        digest.update(
+            f"{name}\0{archive.size(name)}\0{archive.stamp(name)}\0".encode(errors="surrogatepass")
+        )
     return digest.hexdigest()

@@ -83,7 +83,7 @@ def _by_message(
         ) in zip(*columns, strict=True):
             if message_id != current:
                 if current is not None:
-                    yield day, _versions(messages), letters
+                    yield day, _versions(messages, day), letters
                 current, day, messages, letters, seen = message_id, of_day, [], [], set()
             if (kind, digest) in seen:
                 continue
@@ -109,14 +109,22 @@ def _by_message(
                     )
                 )
     if current is not None:
-        yield day, _versions(messages), letters
+        yield day, _versions(messages, day), letters
 
 
-def _versions(messages: list[Message]) -> list[dict[str, Any]]:
-    """The rows of one message: what it was at first, and after each change."""
+def _versions(messages: list[Message], day: str) -> list[dict[str, Any]]:
+    """The rows of one message: what it was at first, and after each change.
+
+    It was sent when the version says that the message's day comes from: a later word on the
+    time does not move it to another day, for what stands on that day would have it twice.
+    """
     rows: list[dict[str, Any]] = []
+    said = [_utc(message.sent_at) for message in messages]
+    sent_at = next((at for at in said if at.date().isoformat() == day), None)
+    if sent_at is None:
+        sent_at = datetime.fromisoformat(day).replace(tzinfo=UTC)
     for message in messages:
-        row = _row(message)
+        row = _row(message) | {"sent_at": sent_at}
         if row["deleted"] and rows:
             row = _buried(rows[-1], row)
         if rows:

@@ -84,6 +84,11 @@ class Archive:
         size = place.file_size if isinstance(place, zipfile.ZipInfo) else place.stat().st_size
         return int(size)
 
+    def stamp(self, name: str) -> int:
+        """What tells another content of the same size: the checksum, or the time of change."""
+        place = self._places[name]
+        return int(place.CRC if isinstance(place, zipfile.ZipInfo) else place.stat().st_mtime_ns)
+
     def open(self, name: str) -> IO[bytes]:
         """The file's bytes as a stream; raises `BrokenFile` for one that cannot be opened."""
         place = self._places[name]

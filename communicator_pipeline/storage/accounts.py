@@ -19,6 +19,8 @@ import orjson
 from communicator_pipeline.storage.database import Database, carry_rows, now_text, utc_text
 from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
 
+LONGEST_NAME = 1_000  # characters
+
 Role = Literal["owner", "reviewer", "viewer"]
 
 
@@ -108,13 +110,6 @@ class Accounts:
             raise ValueError(
                 f"{account!r} is not an account key: use a-z, 0-9 and '-', 63 characters at most"
             )
-        taken = self.database.execute(
-            "SELECT 1 FROM accounts AS a WHERE account = ?1 AND NOT EXISTS (SELECT 1 FROM "
-            "account_members AS m WHERE m.account = a.account AND m.user_id = ?2)",
-            (account, self.user_id),
-        )
-        if taken:
-            raise ValueError(f"the account key {account!r} is taken: choose another one")
         self.database.batch(
             [
                 (
@@ -123,13 +118,17 @@ class Accounts:
                     (account, platform, name, now_text()),
                 ),
                 (
-                    "INSERT OR IGNORE INTO account_members (account, user_id, role) "
-                    "VALUES (?, ?, 'owner')",
+                    "INSERT INTO account_members (account, user_id, role) "
+                    "SELECT ?1, ?2, 'owner' WHERE NOT EXISTS "
+                    "(SELECT 1 FROM account_members WHERE account = ?1)",
                     (account, self.user_id),
                 ),
             ]
         )
-        found = self.get(account)
+        try:
+            found = self.get(account)
+        except NotFound:
+            raise ValueError(f"the account key {account!r} is taken: choose another one") from None
         if found.platform != platform:
             raise ValueError(
                 f"{account!r} is a {found.platform} account, this is a {platform} export: "
@@ -193,8 +192,8 @@ def know_people(database: Database, account: str, people: Iterable[Person]) -> N
     rows = (
         {
             "id": p.person_id,
-            "name": p.name,
-            "handle": p.handle,
+            "name": p.name[:LONGEST_NAME],
+            "handle": p.handle[:LONGEST_NAME],
             "bot": p.is_bot,
             "seen": utc_text(p.seen_at),
         }
@@ -219,7 +218,12 @@ def know_people(database: Database, account: str, people: Iterable[Person]) -> N
 def know_channels(database: Database, account: str, channels: Iterable[Channel]) -> None:
     """Keep names of channels; what a platform said later wins."""
     rows = (
-        {"id": c.channel_id, "name": c.name, "kind": c.kind, "seen": utc_text(c.seen_at)}
+        {
+            "id": c.channel_id,
+            "name": c.name[:LONGEST_NAME],
+            "kind": c.kind,
+            "seen": utc_text(c.seen_at),
+        }
         for c in channels
     )
     database.batch(

@@ -23,6 +23,10 @@ from communicator_pipeline.storage.database import (
 )
 from communicator_pipeline.storage.lake import AccountMonth
 
+LONGEST_TEXT = 100_000
+"""Characters. A row of D1 holds 2 MB: this text at 4 bytes each, and once more cut into words
+with two spaces each (6 bytes), stay below half of it."""
+
 _STALE = "a newer run has published this day"
 
 
@@ -134,7 +138,10 @@ def _upsert_messages(day: PublishedDay) -> Iterable[Statement]:
     columns = ", ".join(_MESSAGE_COLUMNS)
     values = _unpacked(_MESSAGE_COLUMNS)
     updates = ", ".join(f"{name} = excluded.{name}" for name in _MESSAGE_COLUMNS[1:])
-    rows = [[*_stored(row, _MESSAGE_COLUMNS[:-1]), words_of(row["text"])] for row in day.messages]
+    rows = [
+        [*_stored(row, _MESSAGE_COLUMNS[:-1]), words_of(_shortened(row["text"]))]
+        for row in day.messages
+    ]
     # A day's messages are never fewer than before: a deletion is a tombstone.
     return carry_rows(
         f"INSERT INTO messages (account, day, {columns}) SELECT ?2, ?3, {values} "
@@ -163,7 +170,21 @@ def _unpacked(columns: Sequence[str]) -> str:
 
 
 def _stored(row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
-    return [orjson.dumps(row[name]).decode() if name in _LISTS else row[name] for name in columns]
+    return [
+        orjson.dumps([_shortened(v) if isinstance(v, str) else v for v in row[name] or ()]).decode()
+        if name in _LISTS
+        else _shortened(row[name])
+        if isinstance(row[name], str)
+        else row[name]
+        for name in columns
+    ]
+
+
+def _shortened(text: str) -> str:
+    """A text that a database row can hold, with its words cut apart besides; the lake has all."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return text[:LONGEST_TEXT] + " … (shortened: the whole text is in the lake)"
 
 
 def words_of(text: str) -> str | None:
@@ -246,6 +267,9 @@ class Inbox:
                 f"there is no conversation {conversation_id!r}: "
                 "`communicator inbox` shows their ids"
             )
+        if len(rows) > 1:
+            accounts = ", ".join(row["account"] for row in rows)
+            raise ValueError(f"{conversation_id!r} is in several accounts: say which ({accounts})")
         return _read_conversation(rows[0])
 
     def messages(self, account: str, conversation_id: str) -> list[Row]:

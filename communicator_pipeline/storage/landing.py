@@ -27,13 +27,14 @@ import xxhash
 
 from communicator_pipeline.messages import TIME, table_schema
 from communicator_pipeline.storage.lake import AccountMonth, Lake, parquet_bytes, texts
+from communicator_pipeline.storage.objects import ObjectInfo
 from communicator_pipeline.storage.work import WorkQueue
 
 
 class Envelope(NamedTuple):
     """One thing that arrived: a version of a message, or word of its deletion."""
 
-    day: str  # UTC day on which the message was sent, whenever this version of it came to be
+    day: str  # UTC day on which the message was sent, as its first version to land says
     message_id: str
     channel_id: str
     channel_kind: str
@@ -62,10 +63,11 @@ ENVELOPE_SCHEMA = table_schema(
 )
 
 Hashes = npt.NDArray[np.uint64]
+Days = npt.NDArray[np.int32]  # days since 1970-01-01
 
 
 class LandedIndex:
-    """Which envelopes of an account have landed: 16 bytes each, whatever their size.
+    """Which envelopes of an account have landed: 20 bytes each, whatever their size.
 
     Kept as sorted runs whose lengths grow geometrically, so that adding n envelopes costs
     n log n. Two different envelopes meet in one 64-bit hash once in some 3 million accounts
@@ -73,23 +75,27 @@ class LandedIndex:
     """
 
     def __init__(self) -> None:
-        self._keys = _SortedHashes()
+        self._days = _SortedHashes()  # message → the day that its first version landed on
         self._versions = _SortedHashes()
 
     @classmethod
     def load(cls, lake: Lake, account: str) -> LandedIndex:
         """The index of all that the account's landing zone holds."""
         index = cls()
-        for info in lake.objects.list(f"landing/{account}/"):
+        for info in sorted(lake.objects.list(f"landing/{account}/"), key=_arrival):
             table = pq.read_table(
-                lake.objects.address(info.key), columns=["key_hash", "digest"], partitioning=None
+                lake.objects.address(info.key),
+                columns=["key_hash", "digest", "day"],
+                partitioning=None,
             )
-            index.add(_hashes(table["key_hash"]), _hashes(table["digest"]))
+            index.add(
+                _hashes(table["key_hash"]), _hashes(table["digest"]), _day_numbers(table["day"])
+            )
         return index
 
-    def add(self, keys: Hashes, digests: Hashes) -> None:
-        self._keys.add(keys)
-        self._versions.add(_version_hashes(keys, digests))
+    def add(self, keys: Hashes, digests: Hashes, days: Days) -> None:
+        self._days.add(keys, days)
+        self._versions.add(_version_hashes(keys, digests), days)
 
     def sort_out(self, keys: Hashes, digests: Hashes) -> tuple[npt.NDArray[np.bool_], int]:
         """Which envelopes of a batch are new (mask), and how many of these update a message.
@@ -97,28 +103,47 @@ class LandedIndex:
         Repeats within the batch count as known from the second one on.
         """
         versions = _version_hashes(keys, digests)
-        new = ~(pd.Series(versions).duplicated().to_numpy() | self._versions.contains(versions))
-        known = pd.Series(keys).duplicated().to_numpy() | self._keys.contains(keys)
+        new = ~(pd.Series(versions).duplicated().to_numpy() | self._versions.find(versions)[0])
+        known = pd.Series(keys).duplicated().to_numpy() | self._days.find(keys)[0]
         return new, int((new & known).sum())
+
+    def first_days(self, keys: Hashes, days: Days) -> Days:
+        """The day of each message: that of its first version to land, else of the first in the
+        batch. A later word on when it was sent does not move it, for then it would be twice."""
+        first = pd.Series(days).groupby(keys, sort=False).transform("first").to_numpy()
+        known, landed_on = self._days.find(keys)
+        return np.where(known, landed_on, first).astype(np.int32)
 
 
 class _SortedHashes:
-    def __init__(self) -> None:
-        self._runs: list[Hashes] = []
+    """Hashes, each with a number; the first one added to a hash stays."""
 
-    def add(self, values: Hashes) -> None:
-        run = np.sort(values)
-        while self._runs and len(self._runs[-1]) < 2 * len(run):
-            run = np.sort(np.concatenate([self._runs.pop(), run]))
+    def __init__(self) -> None:
+        self._runs: list[tuple[Hashes, Days]] = []
+
+    def add(self, values: Hashes, numbers: Days) -> None:
+        run = _sorted(values, numbers)
+        while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
+            older = self._runs.pop()
+            run = _sorted(np.concatenate([older[0], run[0]]), np.concatenate([older[1], run[1]]))
         self._runs.append(run)
 
-    def contains(self, values: Hashes) -> npt.NDArray[np.bool_]:
+    def find(self, values: Hashes) -> tuple[npt.NDArray[np.bool_], Days]:
+        """Which of the values are there, and their numbers (0 for the others)."""
         found = np.zeros(len(values), dtype=bool)
-        for run in self._runs:
-            if len(run):
-                places = np.minimum(np.searchsorted(run, values), len(run) - 1)
-                found |= run[places] == values
-        return found
+        numbers = np.zeros(len(values), dtype=np.int32)
+        for known, of_known in self._runs:  # the oldest run first
+            if len(known):
+                places = np.minimum(np.searchsorted(known, values), len(known) - 1)
+                here = (known[places] == values) & ~found
+                numbers[here] = of_known[places[here]]
+                found |= here
+        return found, numbers
+
+
+def _sorted(values: Hashes, numbers: Days) -> tuple[Hashes, Days]:
+    order = np.argsort(values, kind="stable")
+    return values[order], numbers[order]
 
 
 class Landing:
@@ -148,9 +173,11 @@ class Landing:
                 pa.array(column, field.type)
                 for column, field in zip(columns, ENVELOPE_SCHEMA, strict=False)
             ]
+            days = self.index.first_days(keys, _day_numbers(arrays[0]))
+            arrays[0] = pc.strftime(pa.array(days, pa.date32()), format="%Y-%m-%d")
             table = pa.table([*arrays, pa.array(keys)], schema=ENVELOPE_SCHEMA)
             self._write(table.filter(pa.array(new)))
-            self.index.add(keys[new], digests[new])
+            self.index.add(keys[new], digests[new], days[new])
         return int(new.sum()), updates
 
     def _write(self, table: pa.Table) -> None:
@@ -172,7 +199,12 @@ class Landing:
         self.work.landed(self.account, days)
 
 
-def read_landing(lake: Lake, partition: AccountMonth, days: Sequence[str] | None) -> pa.Table:
+def read_landing(
+    lake: Lake,
+    partition: AccountMonth,
+    days: Sequence[str] | None,
+    columns: Sequence[str] = ENVELOPE_SCHEMA.names,
+) -> pa.Table:
     """Envelopes of a month (ENVELOPE_SCHEMA), or of some of its days, in order of arrival."""
     tables = []
     for info in lake.objects.list(f"landing/{partition.account}/{partition.month}/"):
@@ -180,11 +212,14 @@ def read_landing(lake: Lake, partition: AccountMonth, days: Sequence[str] | None
             pq.read_table(
                 lake.objects.address(info.key),
                 schema=ENVELOPE_SCHEMA,
+                columns=list(columns),
                 filters=None if days is None else [("day", "in", list(days))],
                 partitioning=None,
             )
         )
-    return pa.concat_tables(tables) if tables else ENVELOPE_SCHEMA.empty_table()
+    if not tables:
+        return ENVELOPE_SCHEMA.empty_table().select(list(columns))
+    return pa.concat_tables(tables)
 
 
 def landed_months(lake: Lake, account: str) -> list[str]:
@@ -196,6 +231,15 @@ def landed_months(lake: Lake, account: str) -> list[str]:
 def _version_hashes(keys: Hashes, digests: Hashes) -> Hashes:
     with np.errstate(over="ignore"):
         return keys * np.uint64(0x9E3779B97F4A7C15) ^ digests  # 2^64 / golden ratio: spreads bits
+
+
+def _arrival(info: ObjectInfo) -> str:
+    return info.key.rsplit("/", 1)[1]  # the name begins with the time
+
+
+def _day_numbers(days: pa.Array[Any] | pa.ChunkedArray[Any]) -> Days:
+    numbers = pc.cast(pc.cast(days, pa.date32()), pa.int32())
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.int32)
 
 
 def _hashes(column: pa.ChunkedArray[Any]) -> Hashes:

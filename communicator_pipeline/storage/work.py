@@ -101,7 +101,7 @@ class WorkQueue:
         """All that is to be done, leased or not, in order of account and day."""
         rows = self.database.execute(
             "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
-            "WHERE ?1 IS NULL OR account = ?1 ORDER BY account, day",
+            "WHERE mark > done_mark AND (?1 IS NULL OR account = ?1) ORDER BY account, day",
             (account,),
         )
         return [DirtyDay(**row) for row in rows]
@@ -110,7 +110,8 @@ class WorkQueue:
         """What nobody is at work on, or has been touched since somebody began."""
         rows = self.database.execute(
             "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
-            "WHERE leased_until < ? OR mark > leased_mark ORDER BY account, day",
+            "WHERE mark > done_mark AND (leased_until < ? OR mark > leased_mark) "
+            "ORDER BY account, day",
             (utc_text(now),),
         )
         return [DirtyDay(**row) for row in rows]
@@ -130,25 +131,41 @@ class WorkQueue:
         )
 
     def claim(self, run_id: str, account: str, month: str, days: Sequence[str]) -> None:
-        """Note which marks of a month (or of some of its days) this run has found."""
-        self.database.execute(
-            "INSERT OR IGNORE INTO day_claims (run_id, account, day, mark, claimed_at) "
-            "SELECT ?1, account, day, mark, ?2 FROM dirty_days WHERE account = ?3 "
-            "AND substr(day, 1, 7) = ?4 "
-            "AND (?5 = '[]' OR day IN (SELECT value FROM json_each(?5)))",
-            (run_id, now_text(), account, month, orjson.dumps(list(days)).decode()),
+        """Note which marks of these days this run has found, and lease them to it.
+
+        Every day that it works on is marked first, touched or not: a run that dies half-way
+        leaves all of them to be done, for it has told nobody else of what it was coming to.
+        """
+        within = "substr(day, 1, 7) = ?4 AND day IN (SELECT value FROM json_each(?5))"
+        named = orjson.dumps(sorted(set(days))).decode()
+        now = datetime.now(UTC)
+        self.database.batch(
+            [
+                *self._marks(account, days, "a run is at work on it"),
+                (
+                    "INSERT OR REPLACE INTO day_claims (run_id, account, day, mark, claimed_at) "
+                    "SELECT ?1, account, day, mark, ?2 FROM dirty_days "
+                    f"WHERE account = ?3 AND {within}",
+                    (run_id, utc_text(now), account, month, named),
+                ),
+                _renewal(run_id, now),
+            ]
         )
 
+    def renew(self, run_id: str) -> None:
+        """The run is alive: its days stay leased to it for another lease."""
+        sql, params = _renewal(run_id, datetime.now(UTC))
+        self.database.execute(sql, params)
+
     def finish(self, run_id: str, account: str, month: str) -> None:
-        """The run is through with the month: take off the marks that have not grown since."""
-        mine = "run_id = ? AND account = ? AND substr(day, 1, 7) = ?"
+        """The run is through with the month: what it found is done, what came since is not."""
+        mine = "run_id = ?1 AND account = ?2 AND substr(day, 1, 7) = ?3"
         self.database.batch(
             [
                 (
-                    "DELETE FROM dirty_days WHERE EXISTS (SELECT 1 FROM day_claims AS c "
-                    "WHERE c.account = dirty_days.account AND c.day = dirty_days.day "
-                    "AND c.mark = dirty_days.mark AND c.run_id = ? AND c.account = ? "
-                    "AND substr(c.day, 1, 7) = ?)",
+                    "UPDATE dirty_days SET done_mark = max(done_mark, c.mark) "
+                    f"FROM (SELECT day, mark FROM day_claims WHERE {mine}) AS c "
+                    "WHERE account = ?2 AND dirty_days.day = c.day",
                     (run_id, account, month),
                 ),
                 (f"DELETE FROM day_claims WHERE {mine}", (run_id, account, month)),
@@ -164,10 +181,19 @@ class WorkQueue:
             carry_rows(
                 "INSERT INTO dirty_days (account, day, since, why) "
                 "SELECT ?2, value ->> 'day', ?3, ?4 FROM json_each(?1) WHERE true "
-                "ON CONFLICT (account, day) DO UPDATE SET mark = mark + 1, why = excluded.why",
+                "ON CONFLICT (account, day) DO UPDATE SET mark = mark + 1, why = excluded.why, "
+                "since = CASE WHEN mark > done_mark THEN since ELSE excluded.since END",
                 ({"day": day} for day in sorted(set(days))),
                 account,
                 now_text(),
                 why,
             )
         )
+
+
+def _renewal(run_id: str, now: datetime) -> Statement:
+    return (
+        "UPDATE dirty_days SET leased_mark = c.mark, leased_until = ?2 FROM day_claims AS c "
+        "WHERE c.run_id = ?1 AND c.account = dirty_days.account AND c.day = dirty_days.day",
+        (run_id, utc_text(now + LEASE)),
+    )

@@ -55,7 +55,8 @@ def settle(stores: Stores) -> int:
             return rounds
         months = sorted({AccountMonth(day.account, day.day[:7]) for day in dirty})
         for number, month in enumerate(months):
-            work.claim(f"run{rounds}-{number}", month.account, month.month, [])
+            days = [day.day for day in dirty if day.day.startswith(month.month)]
+            work.claim(f"run{rounds}-{number}", month.account, month.month, days)
         run(stores, *months, days={day.day for day in dirty})
         for number, month in enumerate(months):
             work.finish(f"run{rounds}-{number}", month.account, month.month)
@@ -319,7 +320,7 @@ def test_status_names_what_waits_and_since_when(stores: Stores, fill: Fill) -> N
 def test_a_change_during_a_run_stays_to_be_done(stores: Stores, fill: Fill) -> None:
     fill(*TALK)
     work = WorkQueue(stores.database)
-    work.claim("run", "ana-chat", "2026-11", [])
+    work.claim("run", "ana-chat", "2026-11", ["2026-11-03"])
     run(stores)
     fill(line(7, "2026-11-03T09:30:00Z", "ben", "one more thing"))
     work.finish("run", "ana-chat", "2026-11")
@@ -370,3 +371,138 @@ def test_the_user_can_change_the_categories(stores: Stores, fill: Fill) -> None:
     assert again["analyses"].numbers["analysed"] == 2
     assert Inbox(stores.database, "ana").conversation("c2:m2")["category"] == "trucks"
     assert checks.unknown_categories(stores, NOVEMBER) == []
+
+
+def sound(stores: Stores) -> list[object]:
+    """What the blocking checks would complain of, in every month."""
+    return [
+        problem
+        for month in stores.lake.months("raw_messages", "ana-chat")
+        for rule in (
+            checks.repeated_messages,
+            checks.misplaced_messages,
+            checks.unstable_conversations,
+            checks.unknown_categories,
+            checks.drafts_to_oneself,
+            checks.drafts_already_answered,
+        )
+        for problem in rule(stores, AccountMonth("ana-chat", month))
+    ]
+
+
+@pytest.mark.parametrize("asked_on", ["2026-10-30", "2026-11-03"])
+def test_answering_a_day_later_takes_the_draft_away_and_blocks_nothing(
+    stores: Stores, fill: Fill, asked_on: str
+) -> None:
+    """The day's draft was left in the lake, and a check of the month failed for ever after."""
+    fill(line(1, f"{asked_on}T09:00:00Z", "ben", "ana: can you send me the invoice?"))
+    settle(stores)
+    assert Inbox(stores.database, "ana").conversation("c1:m1")["draft"]
+    fill(line(2, "2026-11-04T09:00:00Z", "ana", "here it is", reply_to="m1"), name="next.jsonl")
+    settle(stores)
+    assert sound(stores) == []
+    assert Inbox(stores.database, "ana").conversation("c1:m1")["draft"] is None
+    assert stores.database.execute("SELECT * FROM drafts") == []
+
+
+def test_a_draft_goes_with_the_message_that_it_answers(stores: Stores, fill: Fill) -> None:
+    fill(TALK[0])
+    settle(stores)
+    fill(line(1, "2026-11-03T09:00:00Z", "ben", "", deleted=True), name="gone.jsonl")
+    settle(stores)
+    assert stores.database.execute("SELECT * FROM drafts") == []
+    assert stores.lake.manifest("drafted_replies", NOVEMBER).days == {}
+
+
+def test_a_late_run_does_not_take_off_what_came_after_another_one(
+    stores: Stores, fill: Fill
+) -> None:
+    """Both runs found mark 1, one finished, a message landed: its mark must not be 1 again."""
+    fill(*TALK)
+    work = WorkQueue(stores.database)
+    for name in ("first", "second"):
+        work.claim(name, "ana-chat", "2026-11", ["2026-11-03"])
+    run(stores)
+    work.finish("second", "ana-chat", "2026-11")
+    fill(line(9, "2026-11-03T10:00:00Z", "ben", "one more"), name="more.jsonl")
+    work.finish("first", "ana-chat", "2026-11")
+    assert [day.day for day in work.dirty()] == ["2026-11-03"]
+
+
+def test_a_range_that_dies_half_way_leaves_all_of_it_to_be_done(stores: Stores, fill: Fill) -> None:
+    fill(line(0, "2026-10-31T23:00:00Z", "ben", "who has the key?"), *TALK)
+    settle(stores)
+    work = WorkQueue(stores.database)
+    for month in (OCTOBER, NOVEMBER):
+        days = raw_messages.days_with_data(stores, month, Scope((month,)))
+        work.claim("range", month.account, month.month, days)
+    assert [day.day for day in work.dirty()] == ["2026-10-31", "2026-11-03"]
+    work.finish("range", "ana-chat", "2026-10")
+    assert [day.day for day in work.dirty()] == ["2026-11-03"]
+
+
+@pytest.mark.parametrize("corrected", ["2026-11-05T09:00:00Z", "2026-10-30T09:00:00Z"])
+def test_a_message_whose_time_is_corrected_is_still_one_message(
+    stores: Stores, fill: Fill, corrected: str
+) -> None:
+    fill(*TALK)
+    settle(stores)
+    later = "2026-11-06T10:00:00Z"
+    moved = line(1, corrected, "ben", "ana: and the new text", edited_at=later)
+    fill(moved, name="corrected.jsonl")
+    settle(stores)
+    assert sound(stores) == []
+    latest = [row for row in of(stores, "raw_messages") if row["latest"]]
+    assert len(latest) == 3
+    shown = Inbox(stores.database, "ana").messages("ana-chat", "c1:m1")
+    assert [message["text"] for message in shown] == ["ana: and the new text"]
+
+
+def test_a_renamed_person_blocks_no_day(stores: Stores, fill: Fill) -> None:
+    fill(
+        line(1, "2026-11-01T09:00:00Z", "b1", "who has the key?", author_name="Bernard"),
+        line(2, "2026-11-01T09:01:00Z", "c1", "Bernard: I do"),
+    )
+    settle(stores)
+    fill(line(3, "2026-11-03T09:00:00Z", "b1", "good morning", author_name="Nardo"), name="n.jsonl")
+    settle(stores)
+    scope = frozenset({"2026-11-03"})
+    assert checks.unstable_conversations(stores, NOVEMBER, scope) == []
+
+
+@pytest.mark.parametrize("text", ["x" * 2_700_000, "单" * 840_000])
+def test_a_huge_message_is_shortened_in_the_inbox_and_whole_in_the_lake(
+    stores: Stores, fill: Fill, text: str
+) -> None:
+    fill(line(1, "2026-11-03T09:00:00Z", "ben", text), *TALK[1:])
+    settle(stores)
+    shown = Inbox(stores.database, "ana").messages("ana-chat", "c1:m1")[0]["text"]
+    assert shown.endswith("(shortened: the whole text is in the lake)")
+    assert max(len(str(row["text"])) for row in of(stores, "raw_messages")) == len(text)
+    assert len(Inbox(stores.database, "ana").conversations()) == 2
+
+
+def test_a_message_that_leaves_its_conversation_is_gone_from_later_days_too(
+    stores: Stores, fill: Fill
+) -> None:
+    fill(
+        line(1, "2026-11-01T09:00:00Z", "ben", "who has the key?"),
+        line(2, "2026-11-02T09:00:00Z", "cat", "is the truck there?", reply_to="m1"),
+        line(3, "2026-11-15T09:00:00Z", "dan", "I have it", reply_to="m1"),
+    )
+    settle(stores)
+    assert Inbox(stores.database, "ana").conversation("c1:m1")["message_count"] == 3
+    fill(
+        line(
+            2,
+            "2026-11-02T09:00:00Z",
+            "cat",
+            "the truck?",
+            edited_at="2026-11-02T10:00:00Z",
+            channel="c1",
+            thread_id="m2x",
+        ),
+        name="edit.jsonl",
+    )
+    settle(stores)
+    assert Inbox(stores.database, "ana").conversation("c1:m1")["message_count"] == 2

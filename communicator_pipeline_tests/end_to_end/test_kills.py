@@ -22,6 +22,7 @@ from communicator_pipeline.demo import write_exports
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.landing import landed_months, read_landing
+from communicator_pipeline.storage.work import WorkQueue
 
 USER, ACCOUNTS = "ben", ("ben-telegram", "ben-slack-workshop")
 
@@ -39,7 +40,6 @@ TABLES = {
     "drafts": "*",
     "conversations": "*",
     "published_days": "account, day, digest",
-    "dirty_days": "account, day",
     "landing_intents": "account, days",
     "touched_conversations": "*",
 }
@@ -82,6 +82,7 @@ def rows_of(folder: Path) -> dict[str, list[str]]:
         )
         for name, columns in TABLES.items()
     }
+    found["dirty days"] = [str(day) for day in WorkQueue(stores.database).dirty()]
     found["search"] = [
         str(row)
         for row in stores.database.execute(
@@ -124,8 +125,7 @@ def _between_lake_and_database(folder: Path, expected_days: int) -> bool:
         return False
     database = open_local(folder).database
     published = database.execute("SELECT count(*) AS n FROM published_days")[0]["n"]
-    dirty = database.execute("SELECT count(*) AS n FROM dirty_days")[0]["n"]
-    return published < expected_days or dirty > 0
+    return published < expected_days or bool(WorkQueue(database).dirty())
 
 
 def kill_until(kills: int, seed: int, tmp_path: Path) -> int:

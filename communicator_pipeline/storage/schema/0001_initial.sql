@@ -72,11 +72,13 @@ CREATE TABLE landing_intents (
     created_at TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- What is to be done, and nothing else decides it. `mark` grows with every touch.
+-- What is to be done, and nothing else decides it: the days whose mark is beyond what is done.
+-- `mark` grows with every touch and never comes back: a late run cannot take off a newer one.
 CREATE TABLE dirty_days (
     account TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
     day TEXT NOT NULL,
     mark INTEGER NOT NULL DEFAULT 1,
+    done_mark INTEGER NOT NULL DEFAULT 0,
     since TEXT NOT NULL,
     why TEXT NOT NULL,
     leased_mark INTEGER NOT NULL DEFAULT 0,
