@@ -31,7 +31,7 @@ class OfflineAnalyser:
     """Analyses conversations with word lists and two small models."""
 
     name = "offline"
-    version = "1"
+    version = "2"
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class OfflineAnalyser:
         injected = [r for r in readings if is_injection(r)]
         trusted = [r for r in readings if r not in injected] if injected else readings
         need = decide(transcript, trusted, language)
-        choice = self._sorter.sort(trusted or readings, need.needed)
+        choice = self._sorter.sort(trusted or readings, transcript.channel_kind, need.needed)
         spam = self._is_spam(choice, readings)
         if spam and need.needed:
             need = ReplyNeed(False, need.score / 4, "looks like spam", None, "")

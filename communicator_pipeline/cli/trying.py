@@ -109,6 +109,11 @@ def _read(file: Path) -> tuple[pd.DataFrame, dict[str, str], int]:
     if versions is None:
         fail(f"{file} holds no message that could be read")
     frame = readable_messages(versions, names)
+    latest = versions.filter(versions["latest"]).to_pylist()
+    bots = {row["message_id"]: row["author_is_bot"] for row in latest}
+    files = {row["message_id"]: [file["name"] for file in row["attachments"]] for row in latest}
+    frame["is_bot"] = frame["message_id"].map(bots)
+    frame["files"] = frame["message_id"].map(files)
     frame["native_id"] = [
         message[len(channel) + 1 :]
         for message, channel in zip(frame["message_id"], frame["channel_id"], strict=True)
@@ -139,6 +144,8 @@ def _transcripts(
                 row["text"],
                 kind=row["kind"],
                 deleted=bool(row["deleted"]),
+                is_bot=bool(row["is_bot"]),
+                attachments=tuple(row["files"]),
                 mentions=tuple(row["mentions"]),
             )
         )
