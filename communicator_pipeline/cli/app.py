@@ -28,16 +28,22 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("communicator-pipeline"))
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and end.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
     """Your messages from everywhere, as one prioritised inbox."""
-    if show_version:
-        typer.echo(version("communicator-pipeline"))
-        raise typer.Exit
 
 
 app.command("import")(imports.import_file)

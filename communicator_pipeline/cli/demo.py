@@ -100,7 +100,7 @@ def demo() -> None:
             ("communicator inbox --user ben", "the other person's inbox"),
             ("communicator search --user ana 发票", "search, in any language"),
             ("communicator status --user ana", "what waits before which stage"),
-            ("communicator import FILE --user YOU", "your own export"),
+            ("communicator import FILE", "your own export"),
         ):
             out.print(f"  {_command(command)}")
             out.print(f"      {what}", style="dim")

@@ -111,6 +111,16 @@ def test_status_and_doctor_are_readable_by_programs(filled: Shell) -> None:
     assert {finding["state"] for finding in filled.json("doctor")} <= {"ok", "warning"}
 
 
+def test_settings_are_checked_shown_and_have_everything_understood_anew(filled: Shell) -> None:
+    assert filled("settings", "set", "taxonomy", "[]").returncode == 2
+    assert filled("settings", "set", "nonsense", "1").returncode == 2
+    answer = filled("settings", "set", "signature", '"Ana"')
+    assert "1 days are to be understood anew" in answer.stdout
+    assert filled.json("status")["ana-chat"]["waiting"][1]["depth"] == 1
+    assert json.loads(filled("settings", "show", "signature").stdout) == "Ana"
+    assert filled("materialize").returncode == 0
+
+
 def test_the_digest_of_a_day_is_markdown(filled: Shell) -> None:
     digest = filled.json("digest", "2026-11-03")["ana-chat"]
     assert digest.startswith("# ana-chat, 2026-11-03")
@@ -223,6 +233,7 @@ def test_a_broken_line_does_not_stop_the_others_and_shows_in_the_exit_code(
 
 def test_every_command_says_what_it_is_for() -> None:
     shell = Shell(Path("unused"))
+    assert shell("--version").stdout.strip() == "0.1.0"
     for words in ([], ["import"], ["inbox"], ["accounts"], ["dead-letters"], ["materialize"]):
         answer = shell(*words, "--help")
         assert answer.returncode == 0
