@@ -101,7 +101,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         transcripts = Transcripts.of_days(stores, partition.account, processed)
         tables: dict[str, pa.Table] = {}
         for day in processed:
-            old = _rows_by_conversation(stores, partition, manifest, day)
+            old = stores.lake.rows_by("conversation_id", ASSET, partition, manifest, day)
             rows, fresh, broken = _analyse_day(
                 analyser, fingerprint, list(transcripts.of_day(day)), old, day
             )
@@ -240,15 +240,6 @@ def _row(
         "model": f"{analyser.name} {analyser.version}",
         "input_digest": digest,
     }
-
-
-def _rows_by_conversation(
-    stores: Stores, partition: AccountMonth, manifest: Manifest, day: str
-) -> dict[str, dict[str, Any]]:
-    if day not in manifest.entries:
-        return {}
-    table = stores.lake.read_day(ASSET, partition, manifest.entries[day])
-    return {row["conversation_id"]: row for row in table.to_pylist()}
 
 
 def _letter(conversation_id: str, day: str, reason: str = "") -> DeadLetter:

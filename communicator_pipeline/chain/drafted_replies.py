@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -65,7 +65,13 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     def draft_days(manifest: Manifest) -> NewDays:
         analysed = stores.lake.manifest(analyses.ASSET, partition)
         active = _active_on(stores, partition, analysed, scope)
-        overtaken = _drafted_earlier(stores, partition, manifest, scope, active)
+        overtaken = _drafted_earlier(
+            stores,
+            partition,
+            manifest,
+            set(manifest.days) - set(scope.chosen(manifest.days)),
+            active,
+        )
         mark_all(stores, partition, dict.fromkeys(overtaken, OVERTAKEN))
         processed[:] = sorted({*scope.chosen({*analysed.days, *manifest.days}), *overtaken})
         numbers.clear()
@@ -84,7 +90,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         drafter: OfflineDrafter | None = None
         tables: dict[str, pa.Table | None] = dict.fromkeys(processed)
         for day in days:
-            old = _old_drafts(stores, partition, manifest, day)
+            old = stores.lake.rows_by("conversation_id", ASSET, partition, manifest, day)
             due = []
             rows = []
             for transcript in transcripts.of_day(day):
@@ -130,14 +136,18 @@ def _active_on(
 
 
 def _drafted_earlier(
-    stores: Stores, partition: AccountMonth, manifest: Manifest, scope: Scope, active: set[str]
+    stores: Stores,
+    partition: AccountMonth,
+    manifest: Manifest,
+    days: Collection[str],
+    active: set[str],
 ) -> list[str]:
-    """Days outside the scope that hold a draft for one of these conversations: it went on
-    since, so the draft there is to go."""
+    """Those of the days that hold a draft for one of these conversations: it went on since, so
+    the draft there is to go."""
     return [
         day
         for day, entry in manifest.days.items()
-        if not scope.wants(day)
+        if day in days
         and not active.isdisjoint(
             texts(stores.lake.read_day(ASSET, partition, entry)["conversation_id"])
         )
@@ -153,7 +163,7 @@ def _tell_earlier_months(stores: Stores, partition: AccountMonth, scope: Scope) 
         if month >= partition.month or earlier in scope.partitions or not active:
             continue
         drafts = stores.lake.manifest(ASSET, earlier)
-        days = _drafted_earlier(stores, earlier, drafts, Scope((), frozenset({"none"})), active)
+        days = _drafted_earlier(stores, earlier, drafts, drafts.days, active)
         mark_all(stores, earlier, dict.fromkeys(days, OVERTAKEN))
 
 
@@ -214,12 +224,3 @@ def _draft(
 
 def _analysis(row: Mapping[str, Any]) -> Analysis:
     return Analysis(**{name: row[name] for name in Analysis.__slots__})
-
-
-def _old_drafts(
-    stores: Stores, partition: AccountMonth, manifest: Manifest, day: str
-) -> dict[str, dict[str, Any]]:
-    if day not in manifest.entries:
-        return {}
-    table = stores.lake.read_day(ASSET, partition, manifest.entries[day])
-    return {row["conversation_id"]: row for row in table.to_pylist()}

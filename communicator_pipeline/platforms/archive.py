@@ -97,10 +97,10 @@ class Archive:
                 assert self._zip is not None
                 return self._zip.open(place)
             return open(place, "rb")
+        except (*DAMAGE, NotImplementedError, ValueError, struct.error) as error:
+            raise BrokenFile(f"{name} cannot be read: {error}") from error
         except RuntimeError as error:  # zipfile's word for an encrypted entry
             raise BrokenFile(f"{name} is encrypted: export again without a password") from error
-        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
-            raise BrokenFile(f"{name} cannot be read: {error}") from error
 
     def read(self, name: str) -> bytes:
         """The whole file; raises `BrokenFile`."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 import orjson
 
@@ -20,8 +19,6 @@ from communicator_pipeline.storage.database import Database, carry_rows, now_tex
 from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
 
 LONGEST_NAME = 1_000  # characters
-
-Role = Literal["owner", "reviewer", "viewer"]
 
 
 class NotFound(LookupError):

@@ -172,6 +172,15 @@ class Lake:
             self.objects.address(_file_key(asset, partition, day.file)), partitioning=None
         )
 
+    def rows_by(
+        self, column: str, asset: str, partition: AccountMonth, manifest: Manifest, day: str
+    ) -> dict[str, dict[str, Any]]:
+        """A day's rows by the value of a column that is unique; none for a day without rows."""
+        if day not in manifest.entries:
+            return {}
+        rows = self.read_day(asset, partition, manifest.entries[day]).to_pylist()
+        return {row[column]: row for row in rows}
+
     def day_files(
         self, asset: str, account: str, first: str = "", last: str = "9999-12-31"
     ) -> list[tuple[str, str]]:
@@ -273,11 +282,6 @@ def parquet_bytes(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3)
     return sink.getvalue()
-
-
-def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as an Arrow table with exactly the schema's columns."""
-    return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def months_between(first: str, last: str) -> list[str]:

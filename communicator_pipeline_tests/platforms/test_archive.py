@@ -116,3 +116,17 @@ def test_a_zip_with_any_byte_changed_is_read_or_refused(data: st.DataObject) -> 
         pass
     finally:
         path.unlink()
+
+
+def test_a_zip_whose_entry_has_a_garbled_name_is_refused_with_words(tmp_path: Path) -> None:
+    """The entry's own header says UTF-8 and holds something else: zipfile raises a decode error."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("users.json", "[]")
+    raw = bytearray(packed.getvalue())
+    raw[7] |= 0x08  # bit 11 of the flags: the name is UTF-8
+    raw[30] = 0x80  # the first byte of the name
+    path = tmp_path / "garbled.zip"
+    path.write_bytes(raw)
+    with pytest.raises(BrokenFile, match=r"users\.json"):
+        Archive(path).read("users.json")

@@ -18,7 +18,7 @@ import xxhash
 
 from communicator_pipeline.messages import ChannelKind
 from communicator_pipeline.platforms import Record
-from communicator_pipeline.platforms.archive import Archive, BrokenFile, read_items, read_json
+from communicator_pipeline.platforms.archive import Archive, read_items, read_json
 from communicator_pipeline.storage.accounts import Channel, Person
 from communicator_pipeline.storage.dead_letters import DeadLetter
 from communicator_pipeline.storage.landing import Envelope
@@ -201,6 +201,3 @@ def _shown(item: Any) -> str:
         return _FILE_TOKEN.sub(b"", orjson.dumps(item)).decode()
     except (TypeError, RecursionError, orjson.JSONEncodeError):
         return "(cannot be shown: nested too deep, or not JSON)"
-
-
-__all__ = ["BrokenFile", "SlackExport", "envelope", "micros"]
