@@ -21,7 +21,9 @@ def dead_letter(
     error: Exception, source: str, record: Any, clean: Callable[[str], str] = lambda text: text
 ) -> DeadLetter:
     """The letter for a record that raised `error` at `source`; `clean` takes secrets out."""
-    return DeadLetter("import", source, reason(error), clean(shown(record))[:LONGEST_PAYLOAD])
+    return DeadLetter(
+        "import", source, reason(error), clean(shown(record))[:LONGEST_PAYLOAD] or "(empty)"
+    )
 
 
 def reason(error: Exception) -> str:
