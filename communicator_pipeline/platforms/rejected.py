@@ -18,11 +18,15 @@ _DEEPEST = 50  # enough to recognise a record by
 
 
 def dead_letter(
-    error: Exception, source: str, record: Any, clean: Callable[[str], str] = lambda text: text
+    error: Exception,
+    source: str,
+    record: Any,
+    clean: Callable[[str], str] = lambda text: text,
+    stage: str = "import",
 ) -> DeadLetter:
     """The letter for a record that raised `error` at `source`; `clean` takes secrets out."""
     return DeadLetter(
-        "import", source, reason(error), clean(shown(record))[:LONGEST_PAYLOAD] or "(empty)"
+        stage, source, reason(error), clean(shown(record))[:LONGEST_PAYLOAD] or "(empty)"
     )
 
 

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from communicator_pipeline.storage.credentials import Keyring
 from communicator_pipeline.storage.database import Database, SqliteDatabase, migrate
 from communicator_pipeline.storage.lake import Lake
 from communicator_pipeline.storage.objects import LocalObjects
@@ -23,6 +24,7 @@ class Stores:
 
     lake: Lake
     database: Database
+    keys: Keyring
 
 
 def home() -> Path:
@@ -41,4 +43,4 @@ def open_local(folder: Path) -> Stores:
     """The embedded stores in a folder: made on first use, schema brought up to date."""
     database = SqliteDatabase(folder / "communicator.db")
     migrate(database)
-    return Stores(Lake(LocalObjects(folder)), database)
+    return Stores(Lake(LocalObjects(folder)), database, Keyring(folder / "credentials.key"))

@@ -128,7 +128,7 @@ class Accounts:
             raise ValueError(f"the account key {account!r} is taken: choose another one") from None
         if found.platform != platform:
             raise ValueError(
-                f"{account!r} is a {found.platform} account, this is a {platform} export: "
+                f"{account!r} is a {found.platform} account, this is one of {platform}: "
                 "give it a key of its own with --account"
             )
         return found
@@ -247,6 +247,19 @@ def directory(database: Database, account: str) -> dict[str, str]:
         (account,),
     )
     return {row["id"]: row["name"] for row in rows}
+
+
+def channels(database: Database, account: str) -> list[Channel]:
+    """Every chat that the account has met, by name."""
+    rows = database.execute(
+        "SELECT channel_id, name, kind, seen_at FROM channels WHERE account = ? "
+        "ORDER BY name, channel_id",
+        (account,),
+    )
+    return [
+        Channel(row["channel_id"], row["name"], row["kind"], datetime.fromisoformat(row["seen_at"]))
+        for row in rows
+    ]
 
 
 def handles(database: Database, account: str) -> dict[str, str]:

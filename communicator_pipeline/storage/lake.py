@@ -17,9 +17,12 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from calendar import monthrange
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -201,13 +204,15 @@ class Lake:
 
         An empty list of files cannot be queried: the caller knows then that there is nothing.
         """
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with _engine(os.getpid()).cursor() as connection:
             for name, source in tables.items():
                 if isinstance(source, pa.Table):
                     connection.register(name, source)
                 else:
-                    connection.from_parquet(list(source)).create_view(name)
+                    files = ", ".join(f"'{_quoted(address)}'" for address in source)
+                    connection.execute(
+                        f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet([{files}])"
+                    )
             answer: pa.Table = connection.sql(sql).to_arrow_table()
             return answer
 
@@ -254,6 +259,19 @@ class Lake:
         return Manifest(dict(sorted(entries.items())), etag, generation, replaced)
 
 
+@cache
+def _engine(process: int) -> duckdb.DuckDBPyConnection:
+    """DuckDB of this process, whose cursors are connections of their own: a new one costs 26 ms, a
+    cursor none. Not inherited: what a fork copies of it does not work."""
+    connection = duckdb.connect()
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    return connection
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
 def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dict[str, str]:
     return {
         file: since
@@ -294,9 +312,36 @@ def months_between(first: str, last: str) -> list[str]:
     return months
 
 
+def stretches(months: Iterable[str]) -> list[tuple[str, str]]:
+    """Months as ranges without gaps: (first, last) of each. A run covers a range, and every
+    month in it is marked materialised, so months without data must not be in one."""
+    ordered = sorted(set(months))
+    if not ordered:
+        return []
+    breaks = [
+        (before, after)
+        for before, after in pairwise(ordered)
+        if len(months_between(before, after)) > 2
+    ]
+    firsts = [ordered[0], *(after for _, after in breaks)]
+    lasts = [*(before for before, _ in breaks), ordered[-1]]
+    return list(zip(firsts, lasts, strict=True))
+
+
+def start_of_day(day: str) -> datetime:
+    """The moment at which the UTC day begins."""
+    return datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC)
+
+
 def end_of_day(day: str) -> datetime:
     """The moment at which the UTC day is over."""
-    return datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC) + timedelta(days=1)
+    return start_of_day(day) + timedelta(days=1)
+
+
+def last_day_of(month: str) -> str:
+    """`2026-02` gives `2026-02-28`."""
+    year, number = int(month[:4]), int(month[5:7])
+    return f"{month}-{monthrange(year, number)[1]:02d}"
 
 
 def _folder(asset: str, partition: AccountMonth) -> str:

@@ -13,8 +13,8 @@ intent is taken back in one batch. A writer that is killed in between is cleared
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,12 @@ ENVELOPE_SCHEMA = table_schema(
     ]
 )
 
+_MOST_NAMED_DAYS = 8
+_SMALL = 2**20  # bytes: files below are joined,
+_JOINED = 8 * 2**20  # into files of so many bytes at most,
+_SETTLED = timedelta(hours=2)  # and nobody's intent stands any more; see ABANDONED_LANDING
+_FEW = 8  # unless there are fewer of them next to one another
+
 Hashes = npt.NDArray[np.uint64]
 Days = npt.NDArray[np.int32]  # days since 1970-01-01
 
@@ -77,21 +83,29 @@ class LandedIndex:
     def __init__(self) -> None:
         self._days = _SortedHashes()  # message → the day that its first version landed on
         self._versions = _SortedHashes()
+        self._read: set[str] = set()  # names of the files that are in it
 
-    @classmethod
-    def load(cls, lake: Lake, account: str) -> LandedIndex:
-        """The index of all that the account's landing zone holds."""
-        index = cls()
-        for info in sorted(lake.objects.list(f"landing/{account}/"), key=_arrival):
-            table = pq.read_table(
-                lake.objects.address(info.key),
-                columns=["key_hash", "digest", "day"],
-                partitioning=None,
-            )
-            index.add(
+    def refresh(self, lake: Lake, account: str) -> None:
+        """Take in what the account's landing zone holds and this index does not."""
+        files = [i for i in lake.objects.list(f"landing/{account}/") if _name(i) not in self._read]
+        for info in sorted(files, key=_name):
+            try:
+                table = pq.read_table(
+                    lake.objects.address(info.key),
+                    columns=["key_hash", "digest", "day"],
+                    partitioning=None,
+                )
+            except FileNotFoundError:  # compacted meanwhile: its rows are in another file
+                return self.refresh(lake, account)
+            self.add(
                 _hashes(table["key_hash"]), _hashes(table["digest"]), _day_numbers(table["day"])
             )
-        return index
+            self._read.add(_name(info))
+        return None
+
+    def written(self, name: str) -> None:
+        """What the file of this name holds is in the index."""
+        self._read.add(name)
 
     def add(self, keys: Hashes, digests: Hashes, days: Days) -> None:
         self._days.add(keys, days)
@@ -153,7 +167,12 @@ class Landing:
         self.lake = lake
         self.work = work
         self.account = account
-        self.index = LandedIndex.load(lake, account)
+        self.index = LandedIndex()
+        self.index.refresh(lake, account)
+
+    def refresh(self) -> None:
+        """Learn what others have landed since."""
+        self.index.refresh(self.lake, self.account)
 
     def land(self, envelopes: Sequence[Envelope]) -> tuple[int, int]:
         """Keep the envelopes that are not there yet; returns how many were kept, and how many
@@ -189,9 +208,11 @@ class Landing:
         parts: dict[str, tuple[pa.Table, list[str]]] = {}
         for month in texts(pc.unique(months)):
             part = table.filter(pc.equal(months, pa.scalar(month)))
-            name = f"{landed_at:016d}-{secrets.token_hex(6)}.parquet"
+            days_of_part = texts(pc.unique(part["day"]))
+            name = _file_name(f"{landed_at:016d}", days_of_part)
             key = f"landing/{self.account}/{month}/{name}"
-            parts[key] = part, texts(pc.unique(part["day"]))
+            self.index.written(name)
+            parts[key] = part, days_of_part
         days = {key: days for key, (_, days) in parts.items()}
         self.work.intend_landing(self.account, days)
         for key, (part, _) in parts.items():
@@ -206,20 +227,63 @@ def read_landing(
     columns: Sequence[str] = ENVELOPE_SCHEMA.names,
 ) -> pa.Table:
     """Envelopes of a month (ENVELOPE_SCHEMA), or of some of its days, in order of arrival."""
-    tables = []
-    for info in lake.objects.list(f"landing/{partition.account}/{partition.month}/"):
-        tables.append(
-            pq.read_table(
-                lake.objects.address(info.key),
-                schema=ENVELOPE_SCHEMA,
-                columns=list(columns),
-                filters=None if days is None else [("day", "in", list(days))],
-                partitioning=None,
-            )
-        )
-    if not tables:
-        return ENVELOPE_SCHEMA.empty_table().select(list(columns))
-    return pa.concat_tables(tables)
+    while True:
+        try:
+            tables = [
+                pq.read_table(
+                    lake.objects.address(info.key),
+                    schema=ENVELOPE_SCHEMA,
+                    columns=list(columns),
+                    filters=None if days is None else [("day", "in", list(days))],
+                    partitioning=None,
+                )
+                for info in lake.objects.list(f"landing/{partition.account}/{partition.month}/")
+                if days is None or not {*_days_in(info)}.isdisjoint({"", *days})
+            ]
+        except FileNotFoundError:  # compacted while we read: its rows are in another file now
+            continue
+        if not tables:
+            return ENVELOPE_SCHEMA.empty_table().select(list(columns))
+        return pa.concat_tables(tables)
+
+
+def compact(lake: Lake, account: str, month: str, now: datetime) -> int:
+    """Join runs of small files of a month that landed a while ago; returns how many went.
+
+    What is joined stands next to one another in the order of arrival, and takes the first one's
+    place in it. A reader may meet rows twice for a moment, which changes nothing; killed half-way,
+    it leaves them so until the next time.
+    """
+    gone = 0
+    settled = f"{int((now - _SETTLED).timestamp() * 1e6):016d}"
+    listed = lake.objects.list(f"landing/{account}/{month}/")
+    for run in _small_runs([info for info in listed if _name(info) < settled]):
+        tables = [
+            pq.read_table(lake.objects.address(info.key), schema=ENVELOPE_SCHEMA, partitioning=None)
+            for info in run
+        ]
+        table = pa.concat_tables(tables)
+        table = table.take(pc.sort_indices(table["day"]))
+        name = _file_name(_name(run[0])[:16], texts(pc.unique(table["day"])))
+        lake.objects.put(f"landing/{account}/{month}/{name}", parquet_bytes(table))
+        for info in run:
+            lake.objects.delete(info.key)
+        gone += len(run) - 1
+    return gone
+
+
+def _small_runs(files: list[ObjectInfo]) -> list[list[ObjectInfo]]:
+    """Files in order of arrival, cut into runs that are worth joining."""
+    runs: list[list[ObjectInfo]] = [[]]
+    size = 0
+    for info in sorted(files, key=_name):
+        if info.size > _SMALL or size + info.size > _JOINED:
+            runs.append([])
+            size = 0
+        if info.size <= _SMALL:
+            runs[-1].append(info)
+            size += info.size
+    return [run for run in runs if len(run) >= _FEW]
 
 
 def landed_months(lake: Lake, account: str) -> list[str]:
@@ -233,8 +297,23 @@ def _version_hashes(keys: Hashes, digests: Hashes) -> Hashes:
         return keys * np.uint64(0x9E3779B97F4A7C15) ^ digests  # 2^64 / golden ratio: spreads bits
 
 
-def _arrival(info: ObjectInfo) -> str:
-    return info.key.rsplit("/", 1)[1]  # the name begins with the time
+def _file_name(landed_at: str, days: Sequence[str]) -> str:
+    """A landing file's name: when it landed, the days of the month that it holds (if they are
+    few), and something to tell it from others. Who reads a day need not open the other files."""
+    numbers = "_".join(day[8:] for day in days) if len(days) <= _MOST_NAMED_DAYS else ""
+    return f"{landed_at}-{numbers}-{secrets.token_hex(6)}.parquet"
+
+
+def _days_in(info: ObjectInfo) -> Iterator[str]:
+    """The days that a file's name tells; "" if it does not."""
+    month = info.key.rsplit("/", 2)[1]
+    parts = _name(info).split("-")
+    numbers = parts[1] if len(parts) == 3 else ""
+    yield from (f"{month}-{number}" if number else "" for number in numbers.split("_"))
+
+
+def _name(info: ObjectInfo) -> str:
+    return info.key.rsplit("/", 1)[1]  # it begins with the time: names are in order of arrival
 
 
 def _day_numbers(days: pa.Array[Any] | pa.ChunkedArray[Any]) -> Days:

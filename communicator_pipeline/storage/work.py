@@ -98,11 +98,13 @@ class WorkQueue:
         self.database.batch(self._marks(account, days, why))
 
     def dirty(self, account: str | None = None) -> list[DirtyDay]:
-        """All that is to be done, leased or not, in order of account and day."""
+        """All that is to be done, leased or not, in order of account and day. A message that a
+        clock ahead of ours has dated tomorrow waits until then: its partition may not exist."""
         rows = self.database.execute(
             "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
-            "WHERE mark > done_mark AND (?1 IS NULL OR account = ?1) ORDER BY account, day",
-            (account,),
+            "WHERE mark > done_mark AND day <= ?2 AND (?1 IS NULL OR account = ?1) "
+            "ORDER BY account, day",
+            (account, _today()),
         )
         return [DirtyDay(**row) for row in rows]
 
@@ -110,9 +112,9 @@ class WorkQueue:
         """What nobody is at work on, or has been touched since somebody began."""
         rows = self.database.execute(
             "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
-            "WHERE mark > done_mark AND (leased_until < ? OR mark > leased_mark) "
+            "WHERE mark > done_mark AND day <= ?2 AND (leased_until < ?1 OR mark > leased_mark) "
             "ORDER BY account, day",
-            (utc_text(now),),
+            (utc_text(now), _today()),
         )
         return [DirtyDay(**row) for row in rows]
 
@@ -189,6 +191,10 @@ class WorkQueue:
                 why,
             )
         )
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _renewal(run_id: str, now: datetime) -> Statement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -71,37 +71,7 @@ class JsonLines:
         return self.archive.names
 
     def records(self, part: str) -> Iterator[Record]:
-        people: dict[str, tuple[str, int, bool]] = {}
-        channels: dict[str, tuple[str, str, int]] = {}
-        moments: dict[str, tuple[int, int]] = {}  # channel → newest time, how many lines told it
-        try:
-            for number, line in read_lines(self.archive, part):
-                where = f"{part}, line {number}"
-                if line is None:
-                    why = f"the line is longer than {LONGEST_LINE // 2**20} MB"
-                    yield DeadLetter("import", where, why)
-                    continue
-                if not line.strip():
-                    continue
-                try:
-                    item = _parsed(line)
-                    if isinstance(item, dict) and "communicator_jsonl" in item:
-                        _check_version(item, part)
-                        continue
-                    envelope = _in_order(_envelope(item, part), item, moments)
-                except BrokenFile:
-                    raise
-                except Exception as error:  # whatever a stranger's record does to a parser
-                    yield dead_letter(error, where, line)
-                    continue
-                _remember(item, envelope, people, channels)
-                yield envelope
-                if len(people) + len(channels) > _MOST_PEOPLE:
-                    yield from _names(people, channels)
-        except BrokenFile:
-            yield from _names(people, channels)
-            raise
-        yield from _names(people, channels)
+        return read_messages(read_lines(self.archive, part), part)
 
     def _owners(self, name: str) -> Iterator[str]:
         """Whom the first line names as the owner."""
@@ -113,6 +83,43 @@ class JsonLines:
         if isinstance(item, dict) and "communicator_jsonl" in item:
             me = item.get("me")
             yield from (p for p in (me if isinstance(me, list) else [me]) if isinstance(p, str))
+
+
+def read_messages(
+    lines: Iterable[tuple[int, bytes | None]], part: str, stage: str = "import"
+) -> Iterator[Record]:
+    """What numbered lines hold (None: one that is too long): messages, and who and where they name.
+    Raises `BrokenFile` for a version of the format that is not this one, or as `lines` does."""
+    people: dict[str, tuple[str, int, bool]] = {}
+    channels: dict[str, tuple[str, str, int]] = {}
+    moments: dict[str, tuple[int, int]] = {}  # channel → newest time, how many lines told it
+    try:
+        for number, line in lines:
+            where = f"{part}, line {number}"
+            if line is None:
+                yield DeadLetter(stage, where, f"the line is longer than {LONGEST_LINE >> 20} MB")
+                continue
+            if not line.strip():
+                continue
+            try:
+                item = _parsed(line)
+                if isinstance(item, dict) and "communicator_jsonl" in item:
+                    _check_version(item, part)
+                    continue
+                envelope = _in_order(_envelope(item, part), item, moments)
+            except BrokenFile:
+                raise
+            except Exception as error:  # whatever a stranger's record does to a parser
+                yield dead_letter(error, where, line, stage=stage)
+                continue
+            _remember(item, envelope, people, channels)
+            yield envelope
+            if len(people) + len(channels) > _MOST_PEOPLE:
+                yield from _names(people, channels)
+    except BrokenFile:
+        yield from _names(people, channels)
+        raise
+    yield from _names(people, channels)
 
 
 def _parsed(line: bytes) -> Any:

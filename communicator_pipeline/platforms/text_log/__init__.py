@@ -7,7 +7,7 @@ knows the spellings, `normalise.py` understands a payload.
 from __future__ import annotations
 
 from communicator_pipeline.messages import Message
-from communicator_pipeline.platforms import Arrived, Export
+from communicator_pipeline.platforms import Arrived, Export, Live
 from communicator_pipeline.platforms.archive import Archive
 from communicator_pipeline.platforms.text_log.export import TextLog, is_text_log
 from communicator_pipeline.platforms.text_log.normalise import normalise
@@ -15,6 +15,7 @@ from communicator_pipeline.platforms.text_log.normalise import normalise
 
 class TextLogs:
     name = "text_log"
+    live: Live | None = None
 
     def recognises(self, archive: Archive) -> bool:
         return is_text_log(archive)

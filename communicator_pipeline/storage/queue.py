@@ -1,0 +1,151 @@
+"""The ingestion queue: what was pushed and has not landed yet.
+
+Belongs here: putting, leasing, acknowledging, putting off, burying; how deep it is. Does not belong
+here: verifying a push (`platforms/`), landing it (`ingestion/push.py`).
+
+At least once, in no order that anybody may rely on; a late acknowledgement does no harm, because
+landing the same again changes nothing. These are the terms of Cloudflare Queues too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from communicator_pipeline.storage.database import Database, Statement, carry_rows, utc_text
+
+LARGEST_BODY = 2**20  # bytes
+LEASE = timedelta(seconds=30)
+MOST_FAILURES = 5
+MOST_LEASES = 25
+"""A push that was taken so often and neither landed nor failed kills whoever takes it."""
+
+REMEMBERED = timedelta(days=8)
+"""How long a landed push is known by its key. Slack tries again for an hour, X and Telegram for a
+day; seven days are asked for."""
+
+_MOST_BYTES = 16 * 2**20  # of bodies in one lease: a burst of large ones must fit into memory
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPush:
+    """A verified push."""
+
+    account: str
+    key: str  # the same when the platform pushes the same again
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedPush:
+    push_id: int
+    account: str
+    key: str
+    body: str
+    failures: int
+    leases: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    waiting: int
+    oldest: str | None  # when the oldest that waits was received: UTC, as the database spells it
+    dead: int
+
+
+class IngestionQueue:
+    """The queue, as a table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, pushes: Sequence[QueuedPush]) -> None:
+        """Keep the pushes; durable when it returns. One that is known already is not kept twice."""
+        now = utc_text(datetime.now(UTC))
+        statements: list[Statement] = [
+            (
+                "INSERT OR IGNORE INTO pushes (account, push_key, body, received_at, visible_at) "
+                "VALUES (?1, ?2, ?3, ?4, ?4)",
+                (push.account, push.key, push.body, now),
+            )
+            for push in pushes
+        ]
+        self._database.batch(statements)
+
+    def lease(self, most: int = 1_000, now: datetime | None = None) -> list[LeasedPush]:
+        """Take some that wait, the oldest first; nobody else gets them for the length of a
+        lease."""
+        moment = now or datetime.now(UTC)
+        if not self._database.execute(
+            "SELECT 1 FROM pushes WHERE state = 'waiting' AND visible_at <= ? LIMIT 1",
+            (utc_text(moment),),
+        ):
+            return []  # a look takes no lock: an idle worker looks ten times a second
+        rows = self._database.execute(
+            "UPDATE pushes SET visible_at = ?1, leases = leases + 1 WHERE push_id IN ("
+            "SELECT push_id FROM (SELECT push_id, length(body) AS size, "
+            "sum(length(body)) OVER (ORDER BY push_id) AS total FROM pushes "
+            "WHERE state = 'waiting' AND visible_at <= ?2 ORDER BY push_id LIMIT ?3) "
+            "WHERE total - size < ?4) "
+            "RETURNING push_id, account, push_key AS key, body, failures, leases",
+            (utc_text(moment + LEASE), utc_text(moment), most, _MOST_BYTES),
+        )
+        return sorted((LeasedPush(**row) for row in rows), key=lambda push: push.push_id)
+
+    def acknowledge(self, push_ids: Iterable[int]) -> None:
+        """These have landed."""
+        self._database.batch(
+            list(
+                carry_rows(
+                    "UPDATE pushes SET state = 'landed', body = NULL WHERE push_id IN "
+                    "(SELECT value ->> 'id' FROM json_each(?))",
+                    ({"id": push_id} for push_id in push_ids),
+                )
+            )
+        )
+
+    def put_off(self, push_ids: Iterable[int], delay: timedelta) -> None:
+        """These failed: they are to be tried again after a delay."""
+        until = utc_text(datetime.now(UTC) + delay)
+        self._database.batch(
+            list(
+                carry_rows(
+                    "UPDATE pushes SET failures = failures + 1, visible_at = ?2 WHERE push_id IN "
+                    "(SELECT value ->> 'id' FROM json_each(?1))",
+                    ({"id": push_id} for push_id in push_ids),
+                    until,
+                )
+            )
+        )
+
+    def bury(self, push_id: int) -> None:
+        """This one is not tried again; its body stays for whoever retries the dead letter."""
+        self._database.execute("UPDATE pushes SET state = 'dead' WHERE push_id = ?", (push_id,))
+
+    def revive(self, account: str, key: str) -> bool:
+        """Try a dead one again, from the beginning; False if there is none."""
+        rows = self._database.execute(
+            "UPDATE pushes SET state = 'waiting', failures = 0, leases = 0, visible_at = ?3 "
+            "WHERE account = ?1 AND push_key = ?2 AND state = 'dead' RETURNING push_id",
+            (account, key, utc_text(datetime.now(UTC))),
+        )
+        return bool(rows)
+
+    def depth(self, account: str | None = None) -> QueueDepth:
+        row = self._database.execute(
+            "SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, "
+            "min(received_at) FILTER (WHERE state = 'waiting') AS oldest, "
+            "count(*) FILTER (WHERE state = 'dead') AS dead FROM pushes "
+            "WHERE state <> 'landed' AND (?1 IS NULL OR account = ?1)",
+            (account,),
+        )[0]
+        return QueueDepth(row["waiting"], row["oldest"], row["dead"])
+
+    def forget_old(self, now: datetime) -> int:
+        """Delete what landed so long ago that it is not pushed again; returns how many."""
+        rows = self._database.execute(
+            "DELETE FROM pushes WHERE state = 'landed' AND received_at < ? RETURNING push_id",
+            (utc_text(now - REMEMBERED),),
+        )
+        return len(rows)
