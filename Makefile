@@ -7,11 +7,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
+GATEWAY_PORT ?= 8700
+PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
 export COMMUNICATOR_HOME ?= $(CURDIR)/.communicator
 
-.PHONY: help install demo dev test test-faults lint types build bench lock clean
+.PHONY: help install demo dev test test-peers test-faults lint types build bench lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,19 +32,28 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: install  ## Import made-up exports, materialise every asset, show the inbox
 	@$(BIN)/communicator demo
 
-dev: install  ## Start the Dagster web UI and daemon on the same data
+dev: install  ## Start the worker, the gateway, and Dagster's web UI and daemon on the same data
 	@$(BIN)/communicator doctor > /dev/null || $(BIN)/communicator doctor
 	@mkdir -p $(COMMUNICATOR_HOME)/dagster
 	@sed 's#[.]communicator/dagster#$(COMMUNICATOR_HOME)/dagster#' dagster.yaml \
 		> $(COMMUNICATOR_HOME)/dagster/dagster.yaml
-	@echo "Dagster: http://127.0.0.1:$(PORT)   (Ctrl-C ends it)"
-	@DAGSTER_HOME=$(COMMUNICATOR_HOME)/dagster PYTHONWARNINGS='ignore:Function `dev_command`' \
-		$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level error
+	@$(BIN)/python -c 'from communicator_pipeline.runs import open_instance; open_instance().__enter__()'
+	@echo "Dagster: http://127.0.0.1:$(PORT)   pushes: http://127.0.0.1:$(GATEWAY_PORT)   (Ctrl-C ends all)"
+	@export DAGSTER_HOME=$(COMMUNICATOR_HOME)/dagster; \
+		$(BIN)/communicator worker & worker=$$!; \
+		$(BIN)/communicator serve --port $(GATEWAY_PORT) & serve=$$!; \
+		trap 'kill $$worker $$serve 2> /dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+		PYTHONWARNINGS='ignore:Function `dev_command`' $(BIN)/dagster dev \
+			--workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level error
 
 test: install  ## Run the tests
-	@$(BIN)/pytest -n 2 -m "not faults"
+	@$(BIN)/pytest -n 2 -m "not faults and not peers"
 
-test-faults: install  ## Kill imports and materialisations at random moments, at full size
+test-peers: install  ## Test the platforms against servers that others wrote (installs them first)
+	@$(MAKE) --no-print-directory -C $(PEERS)
+	@$(BIN)/pytest -m peers
+
+test-faults: install  ## Kill imports, pushes and materialisations at random moments, at full size
 	@$(BIN)/pytest -m faults
 
 lint: install  ## Check style and formatting

@@ -1,21 +1,24 @@
 """Asset checks: what must hold after a run, and stops what stands on it when it does not.
 
 Belongs here: the rules of `chain/checks.py` as Dagster's blocking checks. A run covers many
-partitions and a check is evaluated once per run, so each goes through them and names the days.
+partitions and a check is evaluated once per run, so each goes through them and names the days. How
+the connected accounts are is a warning: what has landed is right all the same.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from communicator_pipeline.assets import analyses, conversations, drafted_replies, raw_messages
 from communicator_pipeline.chain import checks
-from communicator_pipeline.chain.checks import Problem
+from communicator_pipeline.chain.checks import Problem, quiet_accounts
 from communicator_pipeline.partitions import account_month
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.lake import AccountMonth
 
 Rule = Callable[[Stores, AccountMonth, frozenset[str]], list[Problem]]
@@ -62,7 +65,39 @@ def _partitions(
     ]
 
 
+@dg.asset_check(
+    asset=raw_messages,
+    description="Every connected account can be pulled; else which command repairs it.",
+)
+def accounts_can_be_pulled(stores: LocalStores) -> dg.AssetCheckResult:
+    sick = [health for health in Connections(stores.open()).healths() if health.trouble_kind]
+    return dg.AssetCheckResult(
+        passed=not sick,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "accounts": [f"{h.account}: {h.trouble_kind}; {h.repair}" for h in sick],
+        },
+    )
+
+
+@dg.asset_check(
+    asset=raw_messages,
+    description="Direct messages that used to come on X still do: X Chat is encrypted and cannot "
+    "be read, so an account that moves there falls silent.",
+)
+def direct_messages_still_come(stores: LocalStores) -> dg.AssetCheckResult:
+    silent = quiet_accounts(stores.open(), datetime.now(UTC).date())
+    return dg.AssetCheckResult(
+        passed=not silent,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"accounts": [f"{account}: {words}" for account, words in silent.items()]},
+    )
+
+
+CONNECTION_CHECKS = [accounts_can_be_pulled, direct_messages_still_come]
+
 CHECKS = [
+    *CONNECTION_CHECKS,
     _check(raw_messages, "message_ids_are_unique", checks.repeated_messages),
     _check(conversations, "every_message_is_in_one_conversation", checks.misplaced_messages),
     _check(conversations, "conversation_ids_are_stable", checks.unstable_conversations),

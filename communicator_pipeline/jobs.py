@@ -10,15 +10,21 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from communicator_pipeline.asset_checks import CHECKS
+from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
 from communicator_pipeline.assets import CHAIN, daily_digest
 from communicator_pipeline.assets.partition_runs import RunScope
+from communicator_pipeline.ingestion.poll import poll
 from communicator_pipeline.resources import LocalStores
-from communicator_pipeline.retention import collect_lake_garbage, prune_superseded_runs
+from communicator_pipeline.retention import (
+    collect_lake_garbage,
+    compact_landings,
+    prune_superseded_runs,
+)
+from communicator_pipeline.storage.queue import IngestionQueue
 
 refresh = dg.define_asset_job(
     "refresh",
-    selection=dg.AssetSelection.assets(*CHAIN),
+    selection=dg.AssetSelection.assets(*CHAIN) - dg.AssetSelection.checks(*CONNECTION_CHECKS),
     executor_def=dg.in_process_executor,
     description="A message's whole way, from the landing zone to the inbox.",
 )
@@ -29,6 +35,32 @@ digest = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     description="The digest of a day.",
 )
+
+
+connection_checks = dg.define_asset_job(
+    "connection_checks",
+    selection=dg.AssetSelection.checks(*CONNECTION_CHECKS),
+    executor_def=dg.in_process_executor,
+    description="Whether the connected accounts are well.",
+)
+
+
+@dg.op(
+    pool="poll",
+    description="Ask every platform whose account is due; go on with history that was asked for.",
+)
+def pull_due_accounts(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+    opened = stores.open()
+    for report in poll(opened, datetime.now(UTC)):
+        context.log.info("%s: %s, %s new", report.account, report.state, report.kept)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Stands in for `communicator worker`: all due accounts in one run.",
+)
+def pull() -> None:
+    pull_due_accounts()
 
 
 @dg.op(description="Delete the files that no manifest has named for an hour.")
@@ -44,6 +76,15 @@ def prune_runs(context: dg.OpExecutionContext) -> None:
     context.log.info("pruned %s runs", len(runs))
 
 
+@dg.op(description="Join small files of the landing zone; forget pushes that landed long ago.")
+def tidy_up(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+    opened = stores.open()
+    now = datetime.now(UTC)
+    joined = compact_landings(opened, now)
+    forgotten = IngestionQueue(opened.database).forget_old(now)
+    context.log.info("joined %s files, forgot %s pushes", joined, forgotten)
+
+
 @dg.job(
     executor_def=dg.in_process_executor,
     description="What grows is cut back: superseded files of the lake, superseded runs.",
@@ -51,12 +92,30 @@ def prune_runs(context: dg.OpExecutionContext) -> None:
 def housekeeping() -> None:
     collect_garbage()
     prune_runs()
+    tidy_up()
 
 
-def run_config(days: Iterable[str] = (), preview_text: bool = False) -> dg.RunConfig:
-    """The chain's config: work on these days only (none given: on every day with data)."""
-    scope = RunScope(days=sorted(set(days)), preview_text=preview_text)
+def run_config(
+    days: Iterable[str] = (), preview_text: bool = False, fetch: bool = False
+) -> dg.RunConfig:
+    """The chain's config: work on these days only (none given: on every day with data). What is
+    touched has landed: whoever asks for it does not want the platform asked as well."""
+    scope = RunScope(days=sorted(set(days)), preview_text=preview_text, fetch=fetch)
     return dg.RunConfig(ops={asset.key.to_user_string(): scope for asset in CHAIN})
 
 
-JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [refresh, digest, housekeeping]
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+"""A run in one of these states is in the queue or under way."""
+
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    refresh,
+    digest,
+    pull,
+    connection_checks,
+    housekeeping,
+]

@@ -16,6 +16,7 @@ from dagster import AssetRecordsFilter, DagsterInstance, RunsFilter
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.landing import compact, landed_months
 
 KEEP_RUNS = timedelta(days=1)
 """A superseded run is kept for a day, for whoever wants to see what happened."""
@@ -86,3 +87,12 @@ def collect_lake_garbage(stores: Stores, now: datetime) -> int:
                 partition = AccountMonth(account, month)
                 collected += stores.lake.collect_garbage(asset, partition, now)
     return collected
+
+
+def compact_landings(stores: Stores, now: datetime) -> int:
+    """Join the small files that pulls and pushes leave; returns how many went."""
+    return sum(
+        compact(stores.lake, account, month, now)
+        for account in account_keys(stores.database)
+        for month in landed_months(stores.lake, account)
+    )

@@ -21,9 +21,9 @@ from dagster import DagsterInstance, RunsFilter
 from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.jobs import digest, refresh, run_config
-from communicator_pipeline.partitions import stretches
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.lake import stretches
 from communicator_pipeline.storage.landing import landed_months
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.wanted_runs import (
@@ -158,7 +158,7 @@ def materialise_range(
     preview: bool = False,
 ) -> list[FinishedRun]:
     """Run every day with data from `first_day` to `last_day` again, one run per account and
-    stretch of months, then whatever that has touched."""
+    stretch of months, then whatever that has touched. Nothing is fetched."""
     register_accounts(stores, instance)
     finished: list[FinishedRun] = []
     for account in accounts:
@@ -314,10 +314,10 @@ def _storage_in(folder: Path) -> dict[str, object]:
     """dagster.yaml's storage with absolute paths, so that any working directory will do."""
     bases = {
         "local_artifact_storage": ("dagster._core.storage.root", "LocalArtifactStorage", ""),
-        "run_storage": ("dagster._core.storage.runs", "SqliteRunStorage", "history"),
+        "run_storage": ("communicator_pipeline.dagster_storage", "Runs", "history"),
         "event_log_storage": (
-            "dagster._core.storage.event_log",
-            "ConsolidatedSqliteEventLogStorage",
+            "communicator_pipeline.dagster_storage",
+            "EventLog",
             "history",
         ),
         "schedule_storage": (

@@ -3,14 +3,17 @@
 Belongs here: when. Does not belong here: what (`jobs.py`).
 """
 
+import hashlib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from communicator_pipeline.jobs import digest, housekeeping, refresh, run_config
+from communicator_pipeline.jobs import UNFINISHED, connection_checks, digest, housekeeping, pull
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.workers import Workers
 
 
 def _registered(context: dg.ScheduleEvaluationContext, stores: LocalStores) -> list[str]:
@@ -38,25 +41,44 @@ def daily_digests(
 
 
 @dg.schedule(
-    job=refresh,
-    cron_schedule="*/15 * * * *",
+    job=pull,
+    cron_schedule="* * * * *",
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description=(
-        "The current day of every account, touched or not. Off: what has landed is picked up by "
-        "the sensor; turn it on where the sensor must not run."
-    ),
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Asks the platforms whose accounts are due, while no `communicator worker` lives.",
 )
 def poll_accounts(
     context: dg.ScheduleEvaluationContext, stores: LocalStores
-) -> Iterator[dg.RunRequest]:
-    moment = context.scheduled_execution_time
-    for account in _registered(context, stores):
-        yield dg.RunRequest(
-            run_key=f"{account}:{moment.isoformat()}",
-            partition_key=dg.MultiPartitionKey({"account": account, "month": f"{moment:%Y-%m}"}),
-            run_config=run_config([moment.date().isoformat()]),
-        )
+) -> dg.RunRequest | dg.SkipReason:
+    opened = stores.open()
+    now = datetime.now(UTC)
+    if Workers(opened.database).living(now):
+        return dg.SkipReason("a worker does it")
+    due = Connections(opened).due(now)
+    if not due:
+        return dg.SkipReason("no account is due")
+    if context.instance.get_runs_count(dg.RunsFilter(job_name=pull.name, statuses=UNFINISHED)):
+        return dg.SkipReason("the last poll is still at it")
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+@dg.schedule(
+    job=connection_checks,
+    cron_schedule="*/10 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Checks the connected accounts when one falls ill or is well again, and daily.",
+)
+def watch_connections(
+    context: dg.ScheduleEvaluationContext, stores: LocalStores
+) -> dg.RunRequest | dg.SkipReason:
+    healths = Connections(stores.open()).healths()
+    if not healths:
+        return dg.SkipReason("no account is connected")
+    # A dead token brings no run by itself; and one that is still dead needs no other check.
+    states = "|".join(f"{health.account}:{health.trouble_kind}" for health in healths)
+    digest_of_states = hashlib.sha256(states.encode()).hexdigest()[:16]
+    return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}:{digest_of_states}")
 
 
 @dg.schedule(
@@ -70,4 +92,4 @@ def nightly_housekeeping() -> dg.RunRequest:
     return dg.RunRequest()
 
 
-SCHEDULES = [daily_digests, poll_accounts, nightly_housekeeping]
+SCHEDULES = [daily_digests, poll_accounts, watch_connections, nightly_housekeeping]

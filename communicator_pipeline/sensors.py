@@ -8,35 +8,29 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from communicator_pipeline.jobs import refresh, run_config
+from communicator_pipeline.ingestion.push import drain
+from communicator_pipeline.jobs import UNFINISHED, refresh, run_config
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.work import WorkQueue
+from communicator_pipeline.storage.workers import Workers
 from communicator_pipeline.wanted_runs import ACCOUNT_TAG, wanted_runs
 
 
 def _accounts_at_work(context: dg.SensorEvaluationContext) -> set[str]:
     """Accounts that have a run in the queue or under way: theirs is asked for when it is over,
     else a long queue would fill with copies of the same work."""
-    unfinished = context.instance.get_runs(
-        dg.RunsFilter(
-            statuses=[
-                dg.DagsterRunStatus.NOT_STARTED,
-                dg.DagsterRunStatus.QUEUED,
-                dg.DagsterRunStatus.STARTING,
-                dg.DagsterRunStatus.STARTED,
-            ]
-        )
-    )
+    unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return {run.tags[ACCOUNT_TAG] for run in unfinished if ACCOUNT_TAG in run.tags}
 
 
 @dg.sensor(
     job=refresh,
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Registers accounts as partitions; runs exactly the days that were touched.",
+    description="Registers accounts as partitions; drains the ingestion queue and runs exactly "
+    "the days that were touched, while no `communicator worker` does both sooner.",
 )
 def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg.SensorResult:
     opened = stores.open()
@@ -45,6 +39,13 @@ def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg
     work.recover_landings(opened.lake.objects)
     known = set(context.instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(opened.database) if key not in known]
+    if Workers(opened.database).living(now):
+        return dg.SensorResult(
+            dynamic_partitions_requests=[accounts.build_add_request(new)] if new else [],
+            skip_reason=None if new else dg.SkipReason("a worker does it"),
+        )
+    while drain(opened).taken:
+        pass
     busy = _accounts_at_work(context)
     runs = wanted_runs(day for day in work.unleased(now) if day.account not in busy)
     # Leased before they are asked for: if this tick is lost, the lease runs out and the days

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from communicator_pipeline.partitions import stretches
+from communicator_pipeline.storage.lake import stretches
 from communicator_pipeline.storage.work import DirtyDay
 
 RANGE_START = "dagster/asset_partition_range_start"

@@ -32,6 +32,7 @@ class RunScope(dg.Config):
         default_factory=list
     )  # UTC days such as 2026-11-03; empty: every day with data
     preview_text: bool = False  # text in the metadata: for whoever is alone with Dagster's UI
+    fetch: bool = True  # ask the platform for what is missing of the partitions, or of the days
 
 
 def scope_of(context: dg.AssetExecutionContext, config: RunScope) -> Scope:

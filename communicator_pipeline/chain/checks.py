@@ -7,16 +7,22 @@ all is well. Does not belong here: what happens then (`asset_checks.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from communicator_pipeline.chain import analyses, conversations, drafted_replies, raw_messages
 from communicator_pipeline.chain.analyses import taxonomy_of
+from communicator_pipeline.platforms.x.quiet import direct_messages_went_quiet
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner, load_account
+from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.settings import Settings
+
+LOOKED_BACK = 90
+"""Days over which an account's direct messages are looked at."""
 
 Problem = Mapping[str, Any]
 """What is wrong where: `day` and whatever else helps to find it; ids and counts, no text."""
@@ -144,3 +150,24 @@ def _ask(
             return []
         sources[asset] = [address for address, _ in files]
     return list(stores.lake.query(sql, sources).to_pylist())
+
+
+def quiet_accounts(stores: Stores, today: date) -> dict[str, str]:
+    """account → what its silence means, of connected accounts on X."""
+    found = {}
+    for health in Connections(stores).healths():
+        if health.platform != "x":
+            continue
+        first = (today - timedelta(days=LOOKED_BACK)).isoformat()
+        files = stores.lake.day_files(raw_messages.ASSET, health.account, first=first)
+        if not files:
+            continue
+        days = stores.lake.query(
+            "SELECT DISTINCT CAST(sent_at AS DATE) AS day FROM raw "
+            "WHERE channel_kind IN ('dm', 'group') ORDER BY day",
+            {"raw": [address for address, _ in files]},
+        )
+        came = [day for day in days["day"].to_pylist() if day is not None]
+        if words := direct_messages_went_quiet(came, today):
+            found[health.account] = words
+    return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from communicator_pipeline.chain import analyses, drafted_replies, raw_messages
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import directory
+from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.lake import AccountMonth
 
 MOST_LISTED = 10
@@ -68,6 +69,18 @@ def materialise(stores: Stores, account: str, day: str) -> Digest:
                     lines.append(f"  - draft: {draft['text']}")
             if listed:
                 lines.append("")
-    digest.markdown = "\n".join(lines)
+    digest.markdown = "\n".join([*lines, *_troubles(stores, account)])
     stores.lake.objects.put(digest_key(account, day), digest.markdown.encode())
     return digest
+
+
+def _troubles(stores: Stores, account: str) -> list[str]:
+    """What is wrong with the account's connection as the digest is made: what did not come may
+    be missing because of it."""
+    sick = [health for health in Connections(stores).healths([account]) if health.trouble_kind]
+    lines = ["", "## Needs your hand", ""] if sick else []
+    for health in sick:
+        lines.append(f"- {health.trouble_kind}: {health.trouble}")
+        if health.repair:
+            lines.append(f"  - `{health.repair}`")
+    return lines

@@ -11,11 +11,37 @@ from communicator_pipeline.ingestion.merge import message_versions
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import load_account
+from communicator_pipeline.storage.connections import Window
 from communicator_pipeline.storage.dead_letters import DeadLetter, bury
-from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays, texts
+from communicator_pipeline.storage.lake import (
+    AccountMonth,
+    Manifest,
+    NewDays,
+    end_of_day,
+    last_day_of,
+    start_of_day,
+    stretches,
+    texts,
+)
 from communicator_pipeline.storage.landing import read_landing
 
 ASSET = "raw_messages"
+
+
+def windows(scope: Scope) -> list[tuple[str, Window]]:
+    """(account, window) that the scope stands for: one per account and stretch of months, or the
+    stretch from its first to its last day."""
+    found = []
+    for account in sorted({partition.account for partition in scope.partitions}):
+        months = [p.month for p in scope.partitions if p.account == account]
+        for first, last in stretches(months):
+            days = [day for day in scope.days if first <= day[:7] <= last]
+            if days:
+                found.append((account, Window(start_of_day(min(days)), end_of_day(max(days)))))
+            elif not scope.days:
+                end = end_of_day(last_day_of(last))
+                found.append((account, Window(start_of_day(f"{first}-01"), end)))
+    return found
 
 
 def days_with_data(stores: Stores, partition: AccountMonth, scope: Scope) -> list[str]:

@@ -11,6 +11,7 @@ from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.database import Row
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.landing import read_landing
+from communicator_pipeline.storage.queue import IngestionQueue
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
 
 
@@ -26,8 +27,8 @@ class Depth:
 
 
 def depths(stores: Stores, account: str) -> list[Depth]:
-    """What has landed and is not merged, has changed and is not analysed, needs a reply and has
-    no draft."""
+    """What was pushed and has not landed, has landed and is not merged, has changed and is not
+    analysed, needs a reply and has no draft."""
     dirty = WorkQueue(stores.database).dirty(account)
     unmerged, unanalysed = 0, []
     unmerged_since: list[str] = []
@@ -46,7 +47,9 @@ def depths(stores: Stores, account: str) -> list[Depth]:
         (account,),
     )[0]
     behind = _days_behind(stores, account)
+    queue = IngestionQueue(stores.database).depth(account)
     return [
+        Depth(account, "pushed, not landed", queue.waiting, "pushes", queue.oldest),
         Depth(
             account, "landed, not merged", unmerged, "messages", min(unmerged_since, default=None)
         ),

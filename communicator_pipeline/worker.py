@@ -1,0 +1,219 @@
+"""The resident worker: what arrives is in the inbox a moment later.
+
+Belongs here: the loop that drains the ingestion queue, polls the accounts and materialises what was
+touched, in this process and recorded in Dagster. Does not belong here: how any of that is done
+(`ingestion/`, `runs.py`).
+
+Dagster's daemon answers in 5 to 7 seconds at best, for its loop is fixed and every run starts a
+process; this one in well under a second. It takes its work from the same tables as the sensor: each
+can die at any moment, and both at once do no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterInstance
+
+from communicator_pipeline import runs
+from communicator_pipeline.ingestion.poll import AT_ONCE, poll_one
+from communicator_pipeline.ingestion.pull import PullReport
+from communicator_pipeline.ingestion.push import drain
+from communicator_pipeline.retention import compact_landings
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.landing import Landing
+from communicator_pipeline.storage.work import DirtyDay, WorkQueue
+from communicator_pipeline.storage.workers import BEAT_EVERY, Workers
+from communicator_pipeline.wanted_runs import WantedRun, wanted_runs
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at the queue and the touched days: two reads of a local file."""
+
+POLL_LOOK_EVERY = timedelta(seconds=1)
+CLEAR_UP_EVERY = timedelta(minutes=1)
+COMPACT_EVERY = timedelta(hours=1)
+
+FAILED_RUN_AGAIN = (5, 30, 120, 600)
+"""Seconds after which an account whose run failed is tried again, each time longer."""
+
+log = logging.getLogger("communicator.worker")
+
+
+@dataclass
+class Worked:
+    """What a worker has done so far."""
+
+    pushes: int = 0
+    pulls: int = 0
+    runs: int = 0
+    failed_runs: int = 0
+
+
+@dataclass
+class _Resting:
+    """An account whose run failed is left alone for a while; the others go on."""
+
+    failures: dict[str, int] = field(default_factory=dict)
+    until: dict[str, float] = field(default_factory=dict)  # of the monotonic clock
+
+    def failed(self, account: str) -> None:
+        count = self.failures.get(account, 0)
+        self.failures[account] = count + 1
+        self.until[account] = time.monotonic() + FAILED_RUN_AGAIN[min(count, 3)]
+
+    def worked(self, account: str) -> None:
+        self.failures.pop(account, None)
+        self.until.pop(account, None)
+
+    def rests(self, account: str) -> bool:
+        return self.until.get(account, 0.0) > time.monotonic()
+
+
+class Worker:
+    """One worker. `step` does what there is to do now; `run` goes on until it is told to stop."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        instance: DagsterInstance,
+        job: dg.JobDefinition,
+        say: Callable[[str], None] = log.info,
+    ) -> None:
+        self.worked = Worked()
+        self._stores = stores
+        self._instance = instance
+        self._job = job
+        self._say = say
+        self._workers = Workers(stores.database)
+        self._work = WorkQueue(stores.database)
+        self._landings: dict[str, Landing] = {}
+        self._resting = _Resting()
+        self._stop = threading.Event()
+        self._polls: dict[str, Future[PullReport]] = {}
+        self._pool = ThreadPoolExecutor(AT_ONCE, "poll")
+        self._next_poll = self._next_clear_up = datetime.min.replace(tzinfo=UTC)
+        self._next_compact = datetime.now(UTC) + COMPACT_EVERY
+
+    def stop(self, *_: object) -> None:
+        """End after what is under way."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until `stop`, or a signal to end. A fault is said, and the work goes on.
+
+        The work is done in a thread: in the main thread Dagster takes a signal for itself, ends the
+        run that is under way, and nobody else hears of it.
+        """
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self.stop)
+        threads = [
+            threading.Thread(target=self._beat, name="heartbeat"),
+            threading.Thread(target=self._go_on, name="work"),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._workers.leave()
+
+    def _go_on(self) -> None:
+        while not self._stop.is_set():
+            try:
+                busy = self.step()
+            except Exception as error:
+                log.exception("the worker met a fault")
+                self._say(f"a fault, tried again in 5 s: {type(error).__name__}: {error}")
+                self._stop.wait(5)
+                continue
+            if not busy:
+                self._stop.wait(LOOK_EVERY)
+
+    def step(self) -> bool:
+        """Drain, poll, materialise one account; returns whether there was anything to do."""
+        now = datetime.now(UTC)
+        self._clear_up(now)
+        drained = drain(self._stores, self._landing)
+        self.worked.pushes += drained.taken
+        self._poll(now)
+        touched = [d for d in self._work.unleased(now) if not self._resting.rests(d.account)]
+        if not touched:
+            return drained.taken > 0
+        self._materialise(_first(touched), now)
+        return True
+
+    def _materialise(self, run: WantedRun, now: datetime) -> None:
+        # Leased, so that a sensor beside us does not ask for the same; the run renews it.
+        self._work.lease(run.days, now)
+        try:
+            finished = runs.run_range(self._instance, self._job, run)
+        except runs.RunFailed as failed:
+            self.worked.failed_runs += 1
+            self._resting.failed(run.account)
+            self._say(str(failed))
+            return
+        self.worked.runs += 1
+        self._resting.worked(run.account)
+        days = ", ".join(day.day for day in run.days[:4]) + (" …" if len(run.days) > 4 else "")
+        self._say(f"{run.account}: {days} in {finished.seconds:.2f} s")
+
+    def _poll(self, now: datetime) -> None:
+        """Start pulls of due accounts in threads of their own; take up those that are done."""
+        for account, future in list(self._polls.items()):
+            if future.done():
+                del self._polls[account]
+                self.worked.pulls += 1
+                self._told(future.result())
+        if now < self._next_poll:
+            return
+        self._next_poll = now + POLL_LOOK_EVERY
+        for account in Connections(self._stores).due(now):
+            if account not in self._polls and len(self._polls) < AT_ONCE:
+                self._polls[account] = self._pool.submit(poll_one, self._stores, account)
+
+    def _told(self, report: PullReport) -> None:
+        if report.kept:
+            self._say(f"{report.account}: {report.kept} new")
+        elif report.state not in ("ok", "busy", "not supported"):
+            self._say(f"{report.account}: {report.state}: {report.words}")
+
+    def _clear_up(self, now: datetime) -> None:
+        """What was left by processes that died, new accounts, and small files."""
+        if now < self._next_clear_up:
+            return
+        self._next_clear_up = now + CLEAR_UP_EVERY
+        self._work.recover_landings(self._stores.lake.objects)
+        runs.register_accounts(self._stores, self._instance)
+        if now >= self._next_compact:
+            self._next_compact = now + COMPACT_EVERY
+            compact_landings(self._stores, now)
+
+    def _landing(self, account: str) -> Landing:
+        """The account's landing zone, with its index kept in memory: 20 bytes per message."""
+        if account not in self._landings:
+            self._landings[account] = Landing(self._stores.lake, self._work, account)
+        return self._landings[account]
+
+    def _beat(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._workers.beat(datetime.now(UTC))
+            except Exception:
+                log.exception("the heartbeat could not be written")
+            self._stop.wait(BEAT_EVERY.total_seconds())
+
+
+def _first(touched: list[DirtyDay]) -> WantedRun:
+    """The run to make first: of the account that was touched first, its newest stretch of months
+    before older ones, so that history does not keep what is new waiting."""
+    oldest = min(touched, key=lambda day: day.since)
+    return wanted_runs(day for day in touched if day.account == oldest.account)[-1]
