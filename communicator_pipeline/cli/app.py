@@ -14,6 +14,8 @@ from communicator_pipeline.cli import (
     imports,
     reading,
     running,
+    scaffolding,
+    serving,
     settings,
     trying,
 )
@@ -56,7 +58,11 @@ app.add_typer(settings.app, name="settings")
 app.command("materialize")(running.materialize)
 app.command("digest")(running.digest)
 app.command("status")(running.status)
+app.command("backfill")(serving.backfill)
+app.command("worker")(serving.worker)
+app.command("serve")(serving.serve)
 app.command("group")(trying.group_file)
 app.command("analyze")(trying.analyze_file)
 app.command("doctor")(running.doctor)
+app.command("new-platform")(scaffolding.new_platform)
 app.command("demo")(demo.demo)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import apsw
@@ -15,7 +16,10 @@ import apsw
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores, home, open_local
 from communicator_pipeline.storage.accounts import account_keys, load_account, users
+from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.queue import IngestionQueue
 from communicator_pipeline.storage.work import WorkQueue
+from communicator_pipeline.storage.workers import Workers
 
 LITTLE_DISK = 2 * 2**30  # bytes
 
@@ -53,6 +57,9 @@ def checkup() -> list[Finding]:
         _dagster,
         _accounts,
         _owners,
+        _connections,
+        _worker,
+        _pushes,
         _work,
         _letters,
     ]
@@ -150,6 +157,40 @@ def _owners(stores: Stores) -> Finding:
             f"communicator accounts me {unknown[0]} NAME",
         )
     return Finding("owners", "ok", "every account knows who you are")
+
+
+def _connections(stores: Stores) -> Finding:
+    healths = Connections(stores).healths()
+    sick = [health for health in healths if health.trouble_kind]
+    if sick:
+        told = "; ".join(f"{health.account}: {health.trouble}" for health in sick)
+        return Finding("connections", "warning", told, sick[0].repair)
+    for health in healths:
+        Connections(stores).load(health.account)  # raises if the key is not here
+    return Finding("connections", "ok", f"{len(healths)} accounts are connected, all are well")
+
+
+def _worker(stores: Stores) -> Finding:
+    living = Workers(stores.database).living(datetime.now(UTC))
+    if living or not Connections(stores).healths():
+        return Finding("worker", "ok", ", ".join(living) or "none, and none is needed")
+    return Finding(
+        "worker",
+        "warning",
+        "none lives: pushes and polls wait for Dagster's daemon",
+        "communicator worker, or make dev",
+    )
+
+
+def _pushes(stores: Stores) -> Finding:
+    depth = IngestionQueue(stores.database).depth()
+    found = f"{depth.waiting} pushes wait"
+    if depth.oldest:
+        found += f", the oldest since {depth.oldest[:19]} UTC"
+    if depth.dead:
+        found += f"; {depth.dead} could not be landed"
+    advice = "communicator dead-letters list says why" if depth.dead else ""
+    return Finding("ingestion queue", "warning" if depth.dead else "ok", found, advice)
 
 
 def _work(stores: Stores) -> Finding:

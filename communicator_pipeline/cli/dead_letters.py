@@ -15,6 +15,7 @@ from communicator_pipeline.cli.output import (
     print_json,
     stores,
 )
+from communicator_pipeline.ingestion.push import retry_push
 from communicator_pipeline.storage.dead_letters import DeadLetters
 
 app = typer.Typer(help="What could not be read, and why.", no_args_is_help=True)
@@ -74,6 +75,19 @@ def retry_letter(
             out.print(f"{row['account']} {day} will be done again: communicator materialize")
             return
         letters.resolve(dead_letter)
+        if row["stage"] == "push" and retry_push(opened, row["account"], row["source"]):
+            out.print(
+                f"The push is tried again by `communicator worker` (account {row['account']})"
+            )
+            return
+    if row["stage"] in ("pull", "push"):
+        out.print(
+            "Closed. The platform is asked for it again with the account's history: communicator "
+            f"backfill {row['account']} --from DAY --to DAY --again",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
     out.print(
         f"Closed. What an import could not read is in the export only: mend {row['source']} and "
         f"import it again into {row['account']}; what is still broken comes back here.",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -21,10 +19,11 @@ from communicator_pipeline.cli.output import (
     for_user,
     interactive,
     out,
+    owning_user,
     print_json,
-    real_users,
     stores,
 )
+from communicator_pipeline.ingestion.connecting import account_key
 from communicator_pipeline.ingestion.exports import (
     ImportCounts,
     ImportProgress,
@@ -35,8 +34,7 @@ from communicator_pipeline.ingestion.exports import (
 from communicator_pipeline.ingestion.owner import set_owner
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import Account, Accounts, Person, add_user
-from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
+from communicator_pipeline.storage.accounts import Account, Accounts, Person
 
 
 def import_file(
@@ -66,9 +64,9 @@ def import_file(
             chosen = platforms()[platform]
         export = open_export(file, chosen)
         opened = stores()
-        whose = _user(opened, user)
+        whose = owning_user(opened, user)
         accounts = Accounts(opened.database, whose)
-        key = account or _account_key(accounts, whose, export)
+        key = account or account_key(whose, export.platform.name, export.export.account_hint)
         found = accounts.add(key, export.platform.name, export.export.title)
         if found.me and export.export.me and found.me.isdisjoint(export.export.me):
             fail(
@@ -181,30 +179,6 @@ def _import(
         counts = import_export(export, account, opened.database, opened.lake, watch)
         seconds = progress.tasks[0].elapsed or 0.0
     return counts, seconds
-
-
-def _user(opened: Stores, asked: str | None) -> str:
-    """Whose export it is: the one asked for, the only user, or whoever is logged in here."""
-    real = real_users(opened)
-    if asked is None and len(real) == 1:
-        return real[0]
-    if asked is None and real:
-        fail(f"there are {len(real)} users: say whose it is with --user ({', '.join(real)})", 2)
-    name = asked or getpass.getuser()
-    return add_user(opened.database, _slug(name) or "me", name).user_id
-
-
-def _account_key(accounts: Accounts, user: str, export: OpenedExport) -> str:
-    hint = _slug(export.export.account_hint)
-    key = "-".join(part for part in (user, export.platform.name, hint) if part)
-    key = _slug(key)[:63].strip("-")
-    if not ACCOUNT_PATTERN.fullmatch(key):
-        fail("give the account a key with --account, such as ana-slack-acme", 2)
-    return key
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _say_dead_letters(counts: ImportCounts, suffix: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
@@ -15,8 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from communicator_pipeline.ingestion.connecting import slug
+from communicator_pipeline.platforms.protocol import PlatformError
 from communicator_pipeline.storage import Stores, home, open_local
-from communicator_pipeline.storage.accounts import Accounts, NotFound, users
+from communicator_pipeline.storage.accounts import Accounts, NotFound, add_user, users
+from communicator_pipeline.storage.connections import Health
 from communicator_pipeline.storage.preview import DEMO_ACCOUNTS
 from communicator_pipeline.storage.settings import Settings
 
@@ -49,7 +53,7 @@ def errors_in_words() -> Iterator[None]:
     """Expected errors end the command with their message, without a traceback."""
     try:
         yield
-    except (NotFound, ValueError, OSError) as error:
+    except (NotFound, ValueError, OSError, PlatformError) as error:
         fail(str(error))
     except apsw.Error as error:
         fail(f"the database: {error}; `communicator doctor` says more")
@@ -96,6 +100,17 @@ def acting_user(opened: Stores, asked: str | None) -> str:
     fail(f"there are {len(known)} users: say which with --user ({', '.join(known)})", 2)
 
 
+def owning_user(opened: Stores, asked: str | None) -> str:
+    """Whose a new account is: the one asked for, the only user, or whoever is logged in here."""
+    real = real_users(opened)
+    if asked is None and len(real) == 1:
+        return real[0]
+    if asked is None and real:
+        fail(f"there are {len(real)} users: say whose it is with --user ({', '.join(real)})", 2)
+    name = asked or getpass.getuser()
+    return add_user(opened.database, slug(name) or "me", name).user_id
+
+
 def plain_table(*columns: str) -> Table:
     return Table(*columns, box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
 
@@ -109,6 +124,18 @@ def ago(text: str | None, now: datetime | None = None) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
     return f"{max(0, int(seconds))} s"
+
+
+def print_troubles(healths: Iterable[Health]) -> None:
+    """What is wrong with connections, and the command that mends each."""
+    for health in healths:
+        if health.trouble_kind:
+            since = f" (since {ago(health.trouble_since)})" if health.trouble_since else ""
+            err.print(
+                f"[red]![/red] {health.account}{since}: {_escaped(health.trouble)}", soft_wrap=True
+            )
+            if health.repair:
+                err.print(f"    {health.repair}", markup=False, soft_wrap=True)
 
 
 def one_line(text: str) -> str:

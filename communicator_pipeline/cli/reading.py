@@ -18,9 +18,11 @@ from communicator_pipeline.cli.output import (
     one_line,
     out,
     print_json,
+    print_troubles,
     stores,
 )
 from communicator_pipeline.storage.accounts import Accounts
+from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.inbox import Inbox
 
 
@@ -40,6 +42,8 @@ def inbox(
             Accounts(opened.database, whose).get(account)
         reader = Inbox(opened.database, whose)
         rows = reader.conversations(account, category, True if waiting else None, limit)
+        mine = [a.account for a in Accounts(opened.database, whose).all()]
+        print_troubles(Connections(opened).healths(mine))
     if as_json:
         print_json(rows)
         return
@@ -47,8 +51,8 @@ def inbox(
         out.print("Nothing waits." if waiting else "Nothing matches.")
     elif not rows:
         out.print(
-            "Nothing here. Import an export with `communicator import FILE`, then "
-            "`communicator materialize`.",
+            "Nothing here. Import an export with `communicator import FILE` or connect an account "
+            "with `communicator accounts add PLATFORM`, then `communicator materialize`.",
             soft_wrap=True,
         )
     for row in rows:

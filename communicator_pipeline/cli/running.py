@@ -26,7 +26,11 @@ from communicator_pipeline.cli.output import (
     print_json,
     stores,
 )
+from communicator_pipeline.ingestion.pull import pull_new
+from communicator_pipeline.ingestion.push import drain
+from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts
+from communicator_pipeline.storage.connections import Connections
 
 Day = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")]
 
@@ -37,13 +41,17 @@ def materialize(
     ] = None,
     first: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD.")] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last day, YYYY-MM-DD.")] = None,
+    pull: Annotated[
+        bool, typer.Option("--pull/--no-pull", help="Ask connected accounts for what is new first.")
+    ] = True,
     user: AsUser = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring the inbox up to date; or do a range of days again.
 
-    Without days: whatever was touched since the last time. With days: those days of these
-    accounts, whether touched or not, and what that changes in later ones.
+    Without days: what is new in connected accounts, and whatever was touched since the last time.
+    With days: those days of these accounts, whether touched or not, and what that changes in later
+    ones; `communicator backfill` fetches what was never here.
     """
     from communicator_pipeline import runs
     from communicator_pipeline.definitions import defs
@@ -57,6 +65,8 @@ def materialize(
         mine = Accounts(opened.database, whose)
         chosen = [mine.get(key).account for key in account or []] or [a.account for a in mine.all()]
         finished: list[runs.FinishedRun] = []
+        if pull and not (start or end):
+            _fetch_news(opened, chosen)
         try:
             with runs.open_instance() as instance:
                 job = runs.chain_job(defs)
@@ -82,6 +92,18 @@ def materialize(
         out.print("Nothing was touched since the last time.")
     else:
         out.print(f"Look: communicator inbox{for_user(opened, whose)}")
+
+
+def _fetch_news(opened: Stores, accounts: list[str]) -> None:
+    """Take what was pushed, and ask the platforms; what goes wrong is said and stops nothing."""
+    while drain(opened).taken:
+        pass
+    for account in accounts:
+        if not Connections(opened).exists(account):
+            continue
+        report = pull_new(opened, account)
+        if report.state not in ("ok", "paused", "not supported"):
+            err.print(f"{account}: {report.state}: {report.words}", markup=False, soft_wrap=True)
 
 
 def digest(
