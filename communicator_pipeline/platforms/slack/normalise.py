@@ -8,25 +8,14 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from communicator_pipeline.messages import Attachment, ChannelKind, Message
 from communicator_pipeline.platforms import Arrived
-from communicator_pipeline.platforms.slack.export import micros
-
-# https://docs.slack.dev/reference/events/message#subtypes: what the workspace says of itself.
-SYSTEM_SUBTYPES = frozenset(
-    "channel_archive channel_canvas_updated channel_convert_to_private channel_convert_to_public "
-    "channel_join channel_leave channel_name channel_posting_permissions channel_purpose "
-    "channel_topic channel_unarchive bot_add bot_remove bot_disable bot_enable ekm_access_denied "
-    "group_archive group_join group_leave group_name group_purpose group_topic group_unarchive "
-    "huddle_thread joiner_notification pinned_item reminder_add reminder_delete sh_room_created "
-    "sh_room_shared tabbed_canvas_updated unpinned_item".split()
-)
+from communicator_pipeline.platforms.slack.moments import time_of
+from communicator_pipeline.platforms.slack.payloads import SYSTEM_SUBTYPES, is_edit
 
 _TOKEN = re.compile(r"<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def normalise(arrived: Arrived) -> Message:
@@ -35,7 +24,8 @@ def normalise(arrived: Arrived) -> Message:
     if arrived.kind == "deletion":
         return _tombstone(arrived, item)
     if item.get("subtype") == "message_changed":
-        item = {"edited": {"ts": item["ts"]}, **item["message"]}
+        told_at = {"edited": {"ts": item["ts"]}} if is_edit(item) else {}
+        item = {**told_at, **item["message"]}
     ts = str(item["ts"])
     mentions: list[str] = []
     subtype = item.get("subtype") or ""
@@ -48,7 +38,7 @@ def normalise(arrived: Arrived) -> Message:
         message_id=arrived.message_id,
         channel_id=arrived.channel_id,
         channel_kind=channel_kind,
-        sent_at=_time(ts),
+        sent_at=time_of(ts),
         author_id=author,
         author_name=author_name,
         author_is_bot=is_bot,
@@ -61,7 +51,7 @@ def normalise(arrived: Arrived) -> Message:
             (str(r.get("name", "")), int(r.get("count") or len(r.get("users") or ())))
             for r in item.get("reactions") or ()
         ),
-        edited_at=_time(str(edited["ts"])) if edited.get("ts") else None,
+        edited_at=time_of(str(edited["ts"])) if edited.get("ts") else None,
     )
 
 
@@ -182,14 +172,10 @@ def _tombstone(arrived: Arrived, item: dict[str, Any]) -> Message:
         message_id=arrived.message_id,
         channel_id=arrived.channel_id,
         channel_kind=channel_kind,
-        sent_at=_time(ts),
+        sent_at=time_of(ts),
         # A tombstone's user is Slackbot: who wrote the message is known from its versions.
         author_id="" if gone.get("subtype") == "tombstone" else str(gone.get("user") or ""),
         text="",
         thread_id=f"{arrived.channel_id}:{thread_ts}" if thread_ts and thread_ts != ts else None,
         deleted=True,
     )
-
-
-def _time(ts: str) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros(ts))
