@@ -9,8 +9,13 @@ import orjson
 import pytest
 
 from communicator_pipeline.ingestion.exports import import_export, open_export
+from communicator_pipeline.platforms import platforms
+from communicator_pipeline.platforms.example import PLATFORM
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.accounts import Accounts, add_user
+
+EXAMPLE = "ana-example"
+"""The account of tests that talk to the example platform."""
 
 Line = dict[str, object]
 Fill = Callable[..., None]
@@ -33,6 +38,14 @@ def stores(tmp_path: Path) -> Stores:
     accounts.add("ana-chat", "generic", "Chat")
     accounts.set_me("ana-chat", ["ana"])
     return opened
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The platform that `communicator new-platform` begins with, installed like any other."""
+    there = {**platforms(), "example": PLATFORM}
+    monkeypatch.setattr("communicator_pipeline.platforms.platforms", lambda: there)
+    monkeypatch.setattr("communicator_pipeline.chain.raw_messages.platforms", lambda: there)
 
 
 @pytest.fixture

@@ -17,17 +17,17 @@ import pytest
 from dagster import DagsterInstance
 
 from communicator_pipeline import runs
-from communicator_pipeline.asset_checks import CHECKS
+from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
 from communicator_pipeline.chain import checks as rules
 from communicator_pipeline.chain.analyses import _row as _real_row
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.jobs import run_config
-from communicator_pipeline.partitions import stretches
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.retention import prune_superseded_runs, superseded
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import Accounts, add_user
 from communicator_pipeline.storage.inbox import Inbox
+from communicator_pipeline.storage.lake import stretches
 from communicator_pipeline.storage.preview import PreviewRefused, refuse_preview
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
 from communicator_pipeline.wanted_runs import wanted_runs
@@ -81,17 +81,22 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
         "conversations: every_message_is_in_one_conversation",
         "drafted_replies: no_draft_to_oneself",
         "drafted_replies: nothing_drafted_that_was_answered",
+        "raw_messages: accounts_can_be_pulled",
+        "raw_messages: direct_messages_still_come",
         "raw_messages: message_ids_are_unique",
     ]
     assert sorted(j.name for j in repository.get_all_jobs() if not j.name.startswith("__")) == [
+        "connection_checks",
         "digest",
         "housekeeping",
+        "pull",
         "refresh",
     ]
     assert sorted(s.name for s in repository.schedule_defs) == [
         "daily_digests",
         "nightly_housekeeping",
         "poll_accounts",
+        "watch_connections",
     ]
     assert [s.name for s in repository.sensor_defs] == ["touched_days"]
 
@@ -109,9 +114,10 @@ def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
 
 def test_checks_stop_what_stands_on_a_broken_asset(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
-    assert len(CHECKS) == 6
+    assert len(CHECKS) == 8
+    warnings = {key for check in CONNECTION_CHECKS for key in check.check_keys}
     for key in graph.asset_check_keys:
-        assert graph.get_check_spec(key).blocking
+        assert graph.get_check_spec(key).blocking == (key not in warnings)
 
 
 def test_a_range_of_months_is_one_run_and_each_month_has_metadata_of_its_own(
@@ -270,7 +276,8 @@ def test_superseded_runs_go_and_no_partition_loses_its_status(
     assert len(gone) == 1
     assert {asset: _materialised(instance, asset) for asset in CHAIN} == before
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    assert len(newest) == len(keys)
+    with_a_job_of_their_own = {key for check in CONNECTION_CHECKS for key in check.check_keys}
+    assert set(newest) == set(keys) - with_a_job_of_their_own
 
 
 def test_failed_runs_are_kept_longer_than_superseded_ones() -> None:
@@ -296,19 +303,17 @@ def test_a_digest_names_what_came_and_what_waits(
 def test_schedules_ask_for_every_account(stores: Stores, instance: DagsterInstance) -> None:
     repository = build_definitions({"stores": LocalStores(folder=str(home()))}).get_repository_def()
     moment = datetime(2026, 11, 4, 5, 0, tzinfo=UTC)
-    for name, partition in (
-        ("daily_digests", {"account": "ana-chat", "day": "2026-11-03"}),
-        ("poll_accounts", {"account": "ana-chat", "month": "2026-11"}),
-    ):
-        runs.register_accounts(stores, instance)
-        context = dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=moment,
-            repository_def=repository,
-            resources={"stores": LocalStores(folder=str(home()))},
-        )
-        requests = repository.get_schedule_def(name).evaluate_tick(context).run_requests or []
-        assert [request.partition_key for request in requests] == [dg.MultiPartitionKey(partition)]
+    runs.register_accounts(stores, instance)
+    context = dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=moment,
+        repository_def=repository,
+        resources={"stores": LocalStores(folder=str(home()))},
+    )
+    schedule = repository.get_schedule_def("daily_digests")
+    requests = schedule.evaluate_tick(context).run_requests or []
+    yesterday = dg.MultiPartitionKey({"account": "ana-chat", "day": "2026-11-03"})
+    assert [request.partition_key for request in requests] == [yesterday]
 
 
 def test_every_rule_is_a_check() -> None:
@@ -320,7 +325,8 @@ def test_every_rule_is_a_check() -> None:
         and getattr(value, "__module__", "") == rules.__name__
         and not name.startswith("_")
     }
-    assert len(public) == len(CHECKS)
+    in_the_database = 1  # accounts_can_be_pulled asks no lake
+    assert len(public) + in_the_database == len(CHECKS)
 
 
 def test_the_workspace_and_the_instance_files_are_what_dagster_takes(tmp_path: Path) -> None:

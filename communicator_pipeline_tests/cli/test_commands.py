@@ -106,7 +106,7 @@ def test_a_range_of_days_can_be_done_again(filled: Shell) -> None:
 
 def test_status_and_doctor_are_readable_by_programs(filled: Shell) -> None:
     status = filled.json("status")["ana-chat"]
-    assert [depth["depth"] for depth in status["waiting"]] == [0, 0, 0]
+    assert [depth["depth"] for depth in status["waiting"]] == [0, 0, 0, 0]
     assert {row["stage"] for row in status["stages"]} >= {"raw_messages", "inbox"}
     assert {finding["state"] for finding in filled.json("doctor")} <= {"ok", "warning"}
 
@@ -116,7 +116,7 @@ def test_settings_are_checked_shown_and_have_everything_understood_anew(filled: 
     assert filled("settings", "set", "nonsense", "1").returncode == 2
     answer = filled("settings", "set", "signature", '"Ana"')
     assert "1 days are to be understood anew" in answer.stdout
-    assert filled.json("status")["ana-chat"]["waiting"][1]["depth"] == 1
+    assert filled.json("status")["ana-chat"]["waiting"][2]["depth"] == 1
     assert json.loads(filled("settings", "show", "signature").stdout) == "Ana"
     assert filled("materialize").returncode == 0
 

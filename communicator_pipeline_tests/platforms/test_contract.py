@@ -78,7 +78,7 @@ def export(platform: str, folder: Path, *items: Any) -> Path:
 
 
 def test_every_platform_is_installed() -> None:
-    assert list(platforms()) == NAMES
+    assert list(platforms()) == sorted([*NAMES, "matrix"])  # Matrix has no export files
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,92 @@
+"""Credentials at rest."""
+
+from __future__ import annotations
+
+import multiprocessing
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.credentials import (
+    KEYS_VARIABLE,
+    KeyMissing,
+    Keyring,
+    redact,
+)
+
+TOKEN = {"token": "xoxb-very-secret"}
+
+
+def _sealed_in_a_process(path: str, results: object) -> None:
+    results.put(Keyring(Path(path)).seal(TOKEN))  # type: ignore[attr-defined]
+
+
+def test_what_is_sealed_can_be_opened_with_the_key_and_only_with_it(tmp_path: Path) -> None:
+    keys = Keyring(tmp_path / "credentials.key")
+    sealed = keys.seal(TOKEN)
+    assert "secret" not in sealed
+    assert Keyring(tmp_path / "credentials.key").open(sealed) == TOKEN
+    other = Keyring(tmp_path / "other.key")
+    with pytest.raises(KeyMissing, match="there is no key in"):
+        other.open(sealed)
+    other.seal(TOKEN)
+    with pytest.raises(KeyMissing, match="put the key back, or log in again"):
+        other.open(sealed)
+
+
+def test_the_key_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    keys = Keyring(tmp_path / "credentials.key")
+    keys.seal(TOKEN)
+    assert stat.S_IMODE(keys.path.stat().st_mode) == 0o600
+
+
+def test_processes_that_seal_first_together_make_one_key(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    results = context.Queue()
+    path = str(tmp_path / "credentials.key")
+    processes = [context.Process(target=_sealed_in_a_process, args=(path, results)) for _ in "1234"]
+    for process in processes:
+        process.start()
+    sealed = [results.get(timeout=60) for _ in processes]
+    assert [Keyring(Path(path)).open(text) for text in sealed] == [TOKEN] * 4
+
+
+def test_rotation_leaves_only_the_new_key(stores: Stores) -> None:
+    connections = Connections(stores)
+    connections.save("ana-chat", {}, TOKEN, timedelta(minutes=1), datetime.now(UTC))
+    before = stores.keys.path.read_text()
+    stores.keys.add_key()
+    assert connections.load("ana-chat").secrets == TOKEN  # between the steps everything opens
+    assert connections.seal_anew() == 1
+    assert stores.keys.drop_old_keys() == 1
+    after = stores.keys.path.read_text()
+    assert before.strip() not in after
+    assert connections.load("ana-chat").secrets == TOKEN
+
+
+def test_keys_can_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    keys = Keyring(tmp_path / "credentials.key")
+    monkeypatch.setenv(KEYS_VARIABLE, old)
+    sealed = keys.seal(TOKEN)
+    monkeypatch.setenv(KEYS_VARIABLE, f"{new},{old}")
+    assert keys.open(sealed) == TOKEN
+    monkeypatch.setenv(KEYS_VARIABLE, new)
+    with pytest.raises(KeyMissing):
+        keys.open(sealed)
+    monkeypatch.setenv(KEYS_VARIABLE, "not-a-key")
+    with pytest.raises(KeyMissing, match="not a list of Fernet keys"):
+        keys.seal(TOKEN)
+    assert not keys.path.exists()
+
+
+def test_secrets_are_taken_out_of_texts_and_short_words_stay() -> None:
+    words = "GET https://api/bot123:abcdef/x failed for no reason"
+    assert redact(words, ["bot123:abcdef", "no"]) == "GET https://api/•••/x failed for no reason"

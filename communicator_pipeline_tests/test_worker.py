@@ -1,0 +1,240 @@
+"""The resident worker: beside the sensor, through failures, and after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import orjson
+import pytest
+from dagster import DagsterInstance
+
+from communicator_pipeline import runs
+from communicator_pipeline.definitions import build_definitions
+from communicator_pipeline.ingestion.connecting import add_account
+from communicator_pipeline.ingestion.push import receive
+from communicator_pipeline.platforms.example.server import ExampleServer
+from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.storage import Stores, home
+from communicator_pipeline.storage.inbox import Inbox
+from communicator_pipeline.storage.work import WorkQueue
+from communicator_pipeline.storage.workers import DEAD_AFTER, Workers
+from communicator_pipeline.worker import Worker
+from communicator_pipeline_tests.conftest import EXAMPLE
+from communicator_pipeline_tests.ingestion.test_push import ACCOUNT, KEY, message, push
+
+
+@pytest.fixture
+def instance(stores: Stores) -> Iterator[DagsterInstance]:
+    with runs.open_instance() as opened:
+        yield opened
+
+
+@pytest.fixture
+def definitions(stores: Stores) -> dg.Definitions:
+    return build_definitions({"stores": LocalStores(folder=str(home()))})
+
+
+@pytest.fixture
+def worker(stores: Stores, instance: DagsterInstance, definitions: dg.Definitions) -> Worker:
+    return Worker(stores, instance, runs.chain_job(definitions))
+
+
+def connect(stores: Stores, *accounts: str) -> None:
+    for account in accounts or (ACCOUNT,):
+        add_account(stores, "ana", account, "generic", {"me": "ana", "push_key": KEY}, lambda f: "")
+
+
+def question(number: int) -> dict[str, object]:
+    return {
+        **message(number, "ana: can you send me the invoice today?"),
+        "author": "ben",
+        "channel_kind": "dm",
+    }
+
+
+def all_done(worker: Worker) -> None:
+    while worker.step():
+        pass
+
+
+def test_a_push_is_a_draft_in_the_inbox_after_one_step(stores: Stores, worker: Worker) -> None:
+    connect(stores)
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    assert worker.step()
+    row = Inbox(stores.database, "ana").conversations(ACCOUNT)[0]
+    assert row["needs_reply"]
+    assert row["draft"]
+    assert WorkQueue(stores.database).dirty() == []
+    assert not worker.step()
+
+
+def test_a_burst_is_one_run(stores: Stores, worker: Worker, instance: DagsterInstance) -> None:
+    connect(stores)
+    for number in range(50):
+        receive(stores, "generic", ACCOUNT, push(question(number)))
+    all_done(worker)
+    assert worker.worked.runs == 1
+    assert instance.get_runs_count() == 1
+    rows = stores.database.execute("SELECT count(*) AS n FROM messages")
+    assert rows[0]["n"] == 50
+
+
+def test_its_runs_are_found_in_the_web_ui(
+    stores: Stores, worker: Worker, instance: DagsterInstance
+) -> None:
+    connect(stores)
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    all_done(worker)
+    run = instance.get_runs()[0]
+    assert run.job_name == "refresh"
+    assert run.tags[".dagster/repository"] == "__repository__@communicator_pipeline"
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    assert instance.get_materialized_partitions(dg.AssetKey("inbox")) == {f"{ACCOUNT}|2026-11"}
+
+
+def test_an_account_whose_run_fails_rests_and_the_others_go_on(
+    stores: Stores, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(stores, "ana-bad", "ana-good")
+    real = runs.run_range
+
+    def failing(instance: DagsterInstance, job: dg.JobDefinition, run: runs.WantedRun) -> object:
+        if run.account == "ana-bad":
+            raise runs.RunFailed("run 1 of ana-bad: a check failed")
+        return real(instance, job, run)
+
+    monkeypatch.setattr(runs, "run_range", failing)
+    for account in ("ana-bad", "ana-good"):
+        receive(stores, "generic", account, push(question(1)))
+    all_done(worker)
+    assert (worker.worked.runs, worker.worked.failed_runs) == (1, 1)
+    assert [d.account for d in WorkQueue(stores.database).dirty()] == ["ana-bad"]
+
+
+def test_due_accounts_are_polled_and_make_no_run_without_news(
+    stores: Stores, worker: Worker, instance: DagsterInstance, example: None
+) -> None:
+    with ExampleServer() as peer:
+        add_account(stores, "ana", EXAMPLE, "example", peer.values, lambda f: "")
+        deadline = time.monotonic() + 20
+        while worker.worked.pulls < 1 and time.monotonic() < deadline:
+            worker.step()
+        assert worker.worked.pulls == 1
+        assert instance.get_runs_count() == 0
+        peer.say("ana, can you send me the invoice?")
+        stores.database.execute("UPDATE connections SET next_pull_at = '2026-01-01'")
+        while min(worker.worked.runs, worker.worked.pulls - 1) < 1 and time.monotonic() < deadline:
+            worker.step()
+    assert worker.worked.pulls == 2
+    assert instance.get_runs_count() == 1
+
+
+def test_the_sensor_leaves_the_work_to_a_worker_that_lives(
+    stores: Stores, definitions: dg.Definitions, instance: DagsterInstance
+) -> None:
+    connect(stores)
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    repository = definitions.get_repository_def()
+    sensor = repository.get_sensor_def("touched_days")
+    Workers(stores.database).beat(datetime.now(UTC))
+    with dg.build_sensor_context(
+        instance=instance, repository_def=repository, resources={"stores": _stores()}
+    ) as context:
+        ticked = sensor.evaluate_tick(context)
+        assert not ticked.run_requests
+        assert WorkQueue(stores.database).dirty() == []  # nothing drained: the worker does it
+        Workers(stores.database).leave()
+        assert len(sensor.evaluate_tick(context).run_requests or ()) == 1
+        assert len(WorkQueue(stores.database).dirty()) == 1
+
+
+def test_the_poll_schedule_asks_for_a_run_only_when_it_is_needed(
+    stores: Stores, definitions: dg.Definitions, instance: DagsterInstance, example: None
+) -> None:
+    schedule = definitions.get_repository_def().get_schedule_def("poll_accounts")
+
+    def wanted() -> int:
+        with dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime.now(UTC),
+            resources={"stores": _stores()},
+        ) as context:
+            return len(schedule.evaluate_tick(context).run_requests or ())
+
+    assert wanted() == 0  # nobody is connected
+    with ExampleServer() as peer:
+        add_account(stores, "ana", EXAMPLE, "example", peer.values, lambda f: "")
+        assert wanted() == 1
+        Workers(stores.database).beat(datetime.now(UTC))
+        assert wanted() == 0
+        Workers(stores.database).leave()
+        peer.say("hello")
+        result = definitions.resolve_job_def("pull").execute_in_process(instance=instance)
+        assert result.success
+        assert wanted() == 0  # not due again yet
+    assert len(WorkQueue(stores.database).dirty(EXAMPLE)) == 1
+
+
+def test_a_worker_that_was_not_heard_of_is_dead(stores: Stores) -> None:
+    workers = Workers(stores.database)
+    now = datetime.now(UTC)
+    workers.beat(now)
+    assert workers.living(now) == [workers.me]
+    assert workers.living(now + DEAD_AFTER + timedelta(seconds=1)) == []
+
+
+def test_the_command_works_until_it_is_told_to_stop_and_a_kill_loses_nothing(
+    stores: Stores, tmp_path: Path
+) -> None:
+    connect(stores)
+    environment = os.environ | {"COMMUNICATOR_HOME": str(home())}
+    command = [sys.executable, "-m", "communicator_pipeline.cli", "worker"]
+
+    def started() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+    def until(condition: str) -> None:
+        deadline = time.monotonic() + 60
+        while not stores.database.execute(condition)[0]["n"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    process = started()
+    until("SELECT count(*) AS n FROM workers")
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    until("SELECT count(*) AS n FROM pushes WHERE leases > 0")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # What it had leased is due again when the lease is over; its run is reported as failed.
+    stores.database.execute("UPDATE pushes SET visible_at = '2026-01-01'")
+    stores.database.execute("UPDATE dirty_days SET leased_until = ''")
+    process = started()
+    until("SELECT count(*) AS n FROM drafts")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert Workers(stores.database).living(datetime.now(UTC)) in ([], [_gone(stores)])
+    assert orjson.dumps(stores.database.execute("SELECT count(*) AS n FROM messages")) == (
+        b'[{"n":1}]'
+    )
+    with runs.open_instance() as instance:
+        states = {run.status for run in instance.get_runs()}
+    assert states <= {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}
+
+
+def _gone(stores: Stores) -> str:
+    """The killed worker's last beat may be younger than its death takes to be believed."""
+    rows = stores.database.execute("SELECT worker FROM workers ORDER BY started_at LIMIT 1")
+    return str(rows[0]["worker"]) if rows else ""
+
+
+def _stores() -> LocalStores:
+    return LocalStores(folder=str(home()))
