@@ -52,7 +52,7 @@ _VOLATILE = frozenset(
     "id date date_unixtime edited edited_unixtime from from_id actor actor_id forwarded_from "
     "forwarded_from_id saved_from via_bot members inviter author text_entities thumbnail "
     "thumbnail_file_size photo file contact_vcard photo_file_size file_size file_name width "
-    "height reactions poll".split()
+    "height reactions poll communicator".split()
 )
 
 _RESULT = re.compile(r"(?:.*/)?result(?: ?\(\d+\))?\.json")
@@ -247,14 +247,7 @@ class _Reading:
             path = item.get(key)
             if isinstance(path, str) and (inside := self._inside(path)) in self.archive:
                 files = {**(files or {}), inside: ""}
-        lasting: dict[str, Any] = {k: v for k, v in item.items() if k not in _VOLATILE}
-        if files:
-            lasting["files"] = len(files)
-        if "reactions" in item:
-            lasting["reactions"] = _counted(item["reactions"])
-        if "poll" in item:
-            lasting["poll"] = _asked(item["poll"])
-        digest = xxhash.xxh3_64_intdigest(orjson.dumps(lasting, default=float))
+        digest = version_digest(item, len(files) if files else 0)
         if self._mine and "text_entities" in item:
             self._resolve_mine(item, added)
         if added:
@@ -323,6 +316,19 @@ class _Reading:
             except BrokenFile:
                 pass  # the reading that is under way will come to the same place
         return self._headers[place - 1] if place <= len(self._headers) else None
+
+
+def version_digest(item: dict[str, Any], files: int = 0) -> int:
+    """64 bits over what makes this version of a message differ from another one, however it came:
+    an export and what was read live agree. `files` counts those that the export holds."""
+    lasting: dict[str, Any] = {k: v for k, v in item.items() if k not in _VOLATILE}
+    if files:
+        lasting["files"] = files
+    if "reactions" in item:
+        lasting["reactions"] = _counted(item["reactions"])
+    if "poll" in item:
+        lasting["poll"] = _asked(item["poll"])
+    return xxhash.xxh3_64_intdigest(orjson.dumps(lasting, default=float))
 
 
 def sent_micros(item: dict[str, Any], offset: int = 0) -> int:

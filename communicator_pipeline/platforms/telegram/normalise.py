@@ -1,6 +1,7 @@
-"""What a Telegram payload says: text, thread, mentions, media, reactions.
+"""What a Telegram payload says: text, thread, mentions, media, reactions, deletions.
 
-https://core.telegram.org/import-export (read 2026-11).
+Exported and live messages have the same shape (https://core.telegram.org/import-export, read
+2026-11); what only a live one says stands under `communicator` (see `envelopes.py`).
 """
 
 from __future__ import annotations
@@ -35,9 +36,19 @@ def normalise(arrived: Arrived) -> Message:
     if not isinstance(item, dict):
         raise TypeError(f"a message should be an object, this is {type(item).__name__}")
     added = item.get("communicator") or {}
+    channel_kind: ChannelKind = arrived.channel_kind  # type: ignore[assignment]
+    if arrived.kind == "deletion":
+        return Message(
+            message_id=arrived.message_id,
+            channel_id=arrived.channel_id,
+            channel_kind=channel_kind,
+            sent_at=moment(sent_micros(item)),
+            author_id="",
+            text="",
+            deleted=True,
+        )
     topic = added.get("topic")
     edited = edited_micros(item)
-    channel_kind: ChannelKind = arrived.channel_kind  # type: ignore[assignment]
     is_service = item.get("type") == "service"
     who = "actor" if is_service and "actor_id" in item else "from"
     mentions: list[str] = []
@@ -58,7 +69,7 @@ def normalise(arrived: Arrived) -> Message:
         kind="system" if is_service else "message",
         text=text,
         thread_id=f"{arrived.channel_id}:{topic}" if topic else None,
-        reply_to=None if is_service else _reply_to(item, arrived.channel_id, topic),
+        reply_to=None if is_service else _reply_to(item, added, arrived.channel_id),
         mentions=tuple(dict.fromkeys(mentions)),
         attachments=tuple(_files(item, arrived.files)),
         reactions=tuple(_reactions(item)),
@@ -80,10 +91,12 @@ def person_id(value: Any) -> str:
     return f"chat{value - _OLD_GROUPS}" if value >= _OLD_GROUPS else f"user{value}"
 
 
-def _reply_to(item: dict[str, Any], channel_id: str, topic: Any) -> str | None:
+def _reply_to(item: dict[str, Any], added: dict[str, Any], channel_id: str) -> str | None:
     answered = item.get("reply_to_message_id")
-    if type(answered) is not int or answered == topic:  # to the topic's head: it stands in there
-        return None
+    # To the topic's head: it stands in there.
+    if type(answered) is not int or answered == added.get("topic"):
+        album = added.get("album_of")
+        return f"{channel_id}:{album}" if type(album) is int else None
     peer = item.get("reply_to_peer_id")
     if isinstance(peer, str) and (digits := peer.lstrip("abcdefghijklmnopqrstuvwxyz")):
         return f"{digits}:{answered}"
@@ -147,6 +160,7 @@ def _written(text: Any) -> str:
 
 
 def _files(item: dict[str, Any], stored: dict[str, str]) -> Iterator[Attachment]:
+    urls = (item.get("communicator") or {}).get("urls") or {}
     for key in FILE_KEYS:
         path = item.get(key)
         if not isinstance(path, str) or not path:
@@ -160,6 +174,7 @@ def _files(item: dict[str, Any], stored: dict[str, str]) -> Iterator[Attachment]
             name=str(name or spelled or item.get("media_type") or key),
             mime=mime if isinstance(mime, str) else _mime(spelled),
             bytes=size if type(size) is int else None,
+            url=urls.get(key),
             sha256=_stored(stored, path) or None,
         )
 
