@@ -23,6 +23,7 @@ from communicator_pipeline.ingestion.push import receive
 from communicator_pipeline.platforms.example.server import ExampleServer
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage import Stores, home
+from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.inbox import Inbox
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import DEAD_AFTER, Workers
@@ -74,6 +75,24 @@ def test_a_push_is_a_draft_in_the_inbox_after_one_step(stores: Stores, worker: W
     assert row["draft"]
     assert WorkQueue(stores.database).dirty() == []
     assert not worker.step()
+
+
+def test_a_muted_chat_never_asks_for_a_reply(stores: Stores, worker: Worker) -> None:
+    connect(stores)
+    Connections(stores).set_rules(ACCOUNT, {"c": "mute"})
+    receive(stores, "generic", ACCOUNT, push(question(1), {**question(2), "channel": "d"}))
+    all_done(worker)
+    rows = {row["channel_id"]: row for row in Inbox(stores.database, "ana").conversations(ACCOUNT)}
+    assert (bool(rows["c"]["needs_reply"]), rows["c"]["draft"]) == (False, None)
+    assert rows["d"]["draft"]
+
+
+def test_what_is_excluded_is_not_read_when_it_is_pushed(stores: Stores, worker: Worker) -> None:
+    connect(stores)
+    Connections(stores).set_rules(ACCOUNT, {"c": "exclude"})
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    all_done(worker)
+    assert Inbox(stores.database, "ana").conversations(ACCOUNT) == []
 
 
 def test_a_burst_is_one_run(stores: Stores, worker: Worker, instance: DagsterInstance) -> None:

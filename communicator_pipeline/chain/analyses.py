@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.messages import TIME, Transcript, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner
+from communicator_pipeline.storage.connections import muted_chats
 from communicator_pipeline.storage.dead_letters import (
     MOST_TRIES,
     DeadLetter,
@@ -65,6 +67,8 @@ ANALYSIS_SCHEMA = table_schema(
 
 STAGE = "analyses"
 
+MUTED = "you have muted the chat"
+
 _BANDS = ("0-19", "20-39", "40-59", "60-79", "80-100")
 
 PREVIEWED = 3
@@ -79,6 +83,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     taxonomy = taxonomy_of(settings)
     analyser = OfflineAnalyser(taxonomy, settings.priority_people())
     fingerprint = _fingerprint(analyser, taxonomy, settings.priority_people())
+    muted = muted_chats(stores.database, partition.account)
     numbers: Counter[str] = Counter()
     counts: dict[str, Counter[str]] = {}
     processed: list[str] = []
@@ -103,7 +108,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         for day in processed:
             old = stores.lake.rows_by("conversation_id", ASSET, partition, manifest, day)
             rows, fresh, broken = _analyse_day(
-                analyser, fingerprint, list(transcripts.of_day(day)), old, day
+                analyser, fingerprint, muted, list(transcripts.of_day(day)), old, day
             )
             failed.extend(broken)
             worked.extend(_letter(row["conversation_id"], day) for row in fresh)
@@ -147,6 +152,7 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
 def _analyse_day(
     analyser: OfflineAnalyser,
     fingerprint: str,
+    muted: frozenset[str],
     transcripts: Sequence[Transcript],
     old: Mapping[str, Mapping[str, Any]],
     day: str,
@@ -157,7 +163,8 @@ def _analyse_day(
     for transcript in transcripts:
         if not any(transcript.people()):  # all of it was deleted: there is nothing to think about
             continue
-        digest = input_digest(transcript, fingerprint)
+        is_muted = transcript.channel_id in muted
+        digest = input_digest(transcript, f"{fingerprint} muted" if is_muted else fingerprint)
         row = old.get(transcript.conversation_id)
         if row is not None and row["input_digest"] == digest:
             rows[transcript.conversation_id] = row
@@ -170,6 +177,10 @@ def _analyse_day(
             reason = f"the conversation could not be analysed: {analysis}"
             broken.append(_letter(transcript.conversation_id, day, reason))
             continue
+        if transcript.channel_id in muted:
+            analysis = replace(
+                analysis, needs_reply=False, needs_reply_reason=MUTED, waiting_since=None
+            )
         fresh.append(_row(transcript, analysis, analyser, digest))
         rows[transcript.conversation_id] = fresh[-1]
     return [rows[key] for key in sorted(rows)], fresh, broken

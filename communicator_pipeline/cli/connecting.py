@@ -36,6 +36,7 @@ from communicator_pipeline.ingestion.connecting import (
     login_again,
     remove_account,
 )
+from communicator_pipeline.ingestion.owner import touch_everything
 from communicator_pipeline.platforms import live_side
 from communicator_pipeline.platforms.protocol import Field, Identity, Live
 from communicator_pipeline.storage.accounts import Accounts, channels
@@ -234,7 +235,11 @@ def chats(
         )
         for names, rule in wanted:
             rules |= {_channel_id(known, name): rule for name in names or ()}
+        before = connections.rules(account)
         connections.set_rules(account, rules)
+        muting = {c for c, rule in rules.items() if "mute" in (rule, before.get(c))}
+        if muting:
+            touch_everything(opened, account, "a chat was muted, or is not any more")
         if only_included is not None:
             connections.read_only_included(account, only_included)
         now = connections.rules(account)

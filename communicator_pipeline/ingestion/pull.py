@@ -182,6 +182,8 @@ def _pull(
                     _take_pages(stores, connection, client, request, lease, landing, report, watch)
     finally:
         connections.release(account, lease)
+    if report.state == "not supported" and window is not None:
+        connections.forget_history(account, window)  # nobody need come back to it
     if report.state == "ok":
         if window is None:
             connections.note_success(account, now, report.kept > 0, report.notices)

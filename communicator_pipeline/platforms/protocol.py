@@ -159,6 +159,8 @@ class Sent:
 
     message_id: str
     sent_at: datetime | None = None  # as the platform says
+    # The message itself, where the platform shows no echo of it: it is landed by whoever sent it.
+    records: tuple[Record, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

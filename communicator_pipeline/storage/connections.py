@@ -18,6 +18,7 @@ from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import NotFound, load_account
 from communicator_pipeline.storage.credentials import redact
 from communicator_pipeline.storage.database import (
+    Database,
     Row,
     carry_rows,
     from_utc_text,
@@ -486,6 +487,14 @@ class Connections:
         if not rows:
             raise NotFound(_not_connected(account))
         return rows[0]
+
+
+def muted_chats(database: Database, account: str) -> frozenset[str]:
+    """The chats that never ask for a reply."""
+    rows = database.execute(
+        "SELECT channel_id FROM chat_rules WHERE account = ? AND rule = 'mute'", (account,)
+    )
+    return frozenset(row["channel_id"] for row in rows)
 
 
 def account_scope(account: str) -> str:

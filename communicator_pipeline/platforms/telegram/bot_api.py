@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from communicator_pipeline.platforms.certificates import trusted
 from communicator_pipeline.platforms.protocol import (
     Accepted,
     CannotTell,
@@ -62,6 +63,7 @@ from communicator_pipeline.platforms.telegram.bot_api_messages import (
     records,
 )
 from communicator_pipeline.platforms.telegram.envelopes import native_id
+from communicator_pipeline.storage.dead_letters import DeadLetter
 
 BASE_URL = "https://api.telegram.org"
 SENDING = Sending(repeats=False, looks_up=False, longest=4_096, unit="utf16")
@@ -237,8 +239,7 @@ def connect(connection: Connection) -> Iterator[Client]:
 
 def _http() -> httpx.Client:
     # A redirect could lead the token elsewhere.
-    transport = httpx.HTTPTransport(retries=0)
-    return httpx.Client(timeout=TIMEOUT, transport=transport, follow_redirects=False)
+    return httpx.Client(timeout=TIMEOUT, verify=trusted(), follow_redirects=False)
 
 
 class BotClient:
@@ -412,11 +413,18 @@ def _outcome(sent: Any, channel_id: str) -> SendResult:
     native = sent.get("message_id") if isinstance(sent, dict) else None
     if type(native) is not int:
         return Unknown("Telegram did not say which message it became")
+    now = datetime.now(UTC)
+    # Telegram shows a bot no echo of what it writes: the answer is the only place that has it.
+    said = [
+        record
+        for record in records({"update_id": 0, "message": sent}, now, "push")
+        if not isinstance(record, DeadLetter)
+    ]
     try:
         when = datetime.fromtimestamp(sent["date"], UTC)
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return Sent(f"{channel_id}:{native}")
-    return Sent(f"{channel_id}:{native}", when)
+    return Sent(f"{channel_id}:{native}", when, tuple(said))
 
 
 # --- being pushed to
