@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from communicator_pipeline.chain import (
     analyses,
+    attachments,
     conversations,
     drafted_replies,
     raw_messages,
@@ -44,7 +46,9 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
     """
     # The manifests are read before the database: what is published is at least as new as the
     # generation says, and an older run that comes late is refused by the database.
-    manifests = {asset: stores.lake.manifest(asset, partition) for asset in _SOURCES}
+    manifests = {
+        asset: stores.lake.manifest(asset, partition) for asset in (*_SOURCES, attachments.ASSET)
+    }
     generation = max(manifest.generation for manifest in manifests.values())
     raw = manifests[raw_messages.ASSET]
     there = published(stores.database, partition)
@@ -65,7 +69,12 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
                 day,
                 generation,
                 digest,
-                _messages(rows[raw_messages.ASSET], rows[conversations.ASSET], names),
+                _messages(
+                    rows[raw_messages.ASSET],
+                    rows[conversations.ASSET],
+                    names,
+                    attachments.contents(stores, partition, manifests[attachments.ASSET], day),
+                ),
                 rows[analyses.ASSET],
                 rows[drafted_replies.ASSET],
             ),
@@ -102,7 +111,10 @@ def _rows(
 
 
 def _messages(
-    raw: list[dict[str, Any]], membership: list[dict[str, Any]], names: dict[str, str]
+    raw: list[dict[str, Any]],
+    membership: list[dict[str, Any]],
+    names: dict[str, str],
+    contents: Mapping[attachments.Place, str],
 ) -> list[dict[str, Any]]:
     linked = {row["message_id"]: row for row in membership}
     rows = []
@@ -110,5 +122,7 @@ def _messages(
         link = linked.get(message["message_id"])
         if link is None:  # landed after the grouping ran: its own run brings it in
             continue
+        for position, file in enumerate(message["attachments"] or ()):
+            file["sha256"] = contents.get((message["message_id"], position), file["sha256"])
         rows.append(message | link | {"text": resolve_names(message["text"], names)})
     return rows

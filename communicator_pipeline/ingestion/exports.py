@@ -22,11 +22,9 @@ from communicator_pipeline.platforms import Export, Platform, UnknownExport, rec
 from communicator_pipeline.platforms.archive import Archive, BrokenFile
 from communicator_pipeline.storage.database import Database, now_text
 from communicator_pipeline.storage.dead_letters import DeadLetter, bury
-from communicator_pipeline.storage.lake import Lake
+from communicator_pipeline.storage.lake import LARGEST_ATTACHMENT, Lake
 from communicator_pipeline.storage.landing import Envelope, Landing
 from communicator_pipeline.storage.work import WorkQueue
-
-LARGEST_ATTACHMENT = 25 * 2**20  # bytes; larger ones stay in the export, and are named
 
 
 @dataclass

@@ -38,6 +38,9 @@ tidier web UI."""
 
 FIRST_DAY = f"{FIRST_MONTH}-01"
 
+LARGEST_ATTACHMENT = 25 * 2**20
+"""Bytes. Larger ones stay where they are, and are named."""
+
 COLLECT_AFTER = timedelta(hours=1)
 _MOST_TRIES = 1_000  # each lost race is another writer's success: this many means a fault
 

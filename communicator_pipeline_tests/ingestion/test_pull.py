@@ -6,6 +6,7 @@ The platform is the example one against its own server; what each platform promi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from communicator_pipeline.chain import raw_messages
+from communicator_pipeline.chain import attachments, raw_messages
 from communicator_pipeline.chain.scope import Scope
 from communicator_pipeline.ingestion import connecting, pull
 from communicator_pipeline.ingestion.connecting import (
@@ -44,7 +45,7 @@ from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts, NotFound, load_account
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import now_text
-from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.lake import AccountMonth, attachment_key
 from communicator_pipeline.storage.landing import Landing, landed_months, read_landing
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline_tests.conftest import EXAMPLE
@@ -324,6 +325,81 @@ def test_a_range_of_partitions_is_one_window() -> None:
     ]
     some = Scope(months[:1], frozenset({"2025-03-05", "2025-03-07"}))
     assert raw_messages.windows(some) == [("a", Window(day(5), day(8)))]
+
+
+# --- files
+
+
+def files_of(stores: Stores) -> list[tuple[str, str, str | None]]:
+    """(name, state, SHA-256) of the month's attachments, materialised."""
+    partition = AccountMonth(EXAMPLE, datetime.now(UTC).strftime("%Y-%m"))
+    scope = Scope((partition,))
+    raw_messages.materialise(stores, partition, scope)
+    report = attachments.materialise(stores, partition, scope)
+    rows = [
+        row
+        for entry in report.manifest.days.values()
+        for row in stores.lake.read_day(attachments.ASSET, partition, entry).to_pylist()
+    ]
+    return [(row["name"], row["state"], row["sha256"]) for row in rows]
+
+
+def test_a_file_is_fetched_once_and_kept_when_it_is_gone_there(
+    connected: Stores, peer: ExampleServer
+) -> None:
+    peer.send_file("the plan", "plan.pdf", b"%PDF")
+    pull_new(connected, EXAMPLE)
+    ((name, state, sha256),) = files_of(connected)
+    assert (name, state, sha256) == ("plan.pdf", "stored", hashlib.sha256(b"%PDF").hexdigest())
+    assert connected.lake.objects.get(attachment_key(sha256 or ""))[0] == b"%PDF"
+    peer.lose_files()
+    assert files_of(connected) == [("plan.pdf", "stored", sha256)]
+
+
+def test_a_file_that_cannot_be_had_says_why(
+    connected: Stores, peer: ExampleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.send_file("gone", "gone.pdf", b"x")
+    peer.lose_files()
+    peer.send_file("large", "large.iso", b"x" * 100)
+    monkeypatch.setattr(attachments, "LARGEST_ATTACHMENT", 99)
+    pull_new(connected, EXAMPLE)
+    assert sorted(files_of(connected)) == [
+        ("gone.pdf", "gone", None),
+        ("large.iso", "too large", None),
+    ]
+
+
+def test_files_wait_for_a_platform_that_does_not_answer(
+    connected: Stores, peer: ExampleServer
+) -> None:
+    peer.send_file("the plan", "plan.pdf", b"%PDF")
+    pull_new(connected, EXAMPLE)
+    peer.limit(60)
+    assert files_of(connected) == [("plan.pdf", "remote", None)]
+    peer.limit(0)
+    assert files_of(connected)[0][1] == "stored"
+
+
+def test_files_that_take_too_long_are_fetched_by_the_next_run(
+    connected: Stores, peer: ExampleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        peer.send_file("a file", f"{number}.txt", str(number).encode())
+    pull_new(connected, EXAMPLE)
+    whole = ExampleClient.download
+
+    def slow(self: ExampleClient, url: str, most: int) -> bytes:
+        monkeypatch.setattr("time.monotonic", lambda: 1e9)  # its time is over after one
+        return whole(self, url, most)
+
+    work = WorkQueue(connected.database)
+    before = work.dirty(EXAMPLE)[0].mark
+    with monkeypatch.context() as patched:
+        patched.setattr(ExampleClient, "download", slow)
+        assert [state for _, state, _ in files_of(connected)] == ["stored", "remote", "remote"]
+        monkeypatch.undo()
+    assert work.dirty(EXAMPLE)[0].mark == before + 1
 
 
 # --- polling

@@ -5,6 +5,7 @@ The API, all JSON, `authorization: Bearer <token>`:
     GET  /me                                  who the token is
     GET  /events?after=N&limit=M              what happened since event N, in order
     GET  /messages?first=T&last=T&page=P      history by time, as it is now
+    GET  /files/F                             the content of a message's file
     POST /messages                            send; `key` makes repeats harmless
 
 401 is a dead token, 429 has `retry-after` in seconds. A push is one event, with
@@ -133,7 +134,20 @@ class ExampleClient:
                 return
 
     def download(self, url: str, most: int) -> bytes:
-        raise FileNotFoundError("Example has no files")
+        try:
+            with self._http.stream("GET", url) as answer:
+                if answer.status_code in (404, 410):
+                    raise FileNotFoundError(url)
+                if not answer.is_success:
+                    raise Unreachable(f"Example answered {answer.status_code} to {url}")
+                content = bytearray()
+                for part in answer.iter_bytes():
+                    content += part
+                    if len(content) > most:
+                        raise ValueError(f"{url} has more than {most} bytes")
+        except httpx.HTTPError as error:
+            raise Unreachable(f"Example did not answer: {type(error).__name__}") from None
+        return bytes(content)
 
     def send(self, target: Target, part: Part, token: str) -> SendResult:
         body = {
@@ -204,7 +218,8 @@ def _read(event: Any) -> Iterator[Record]:
     if not deleted and not isinstance(event["text"], str):
         raise TypeError(f"text should be a text, it is {type(event['text']).__name__}")
     # What makes a version: not the number of the event that tells of it.
-    lasting = [event["id"], kind, event.get("text"), event.get("edited_at"), event.get("thread")]
+    said = ("id", "kind", "text", "edited_at", "thread", "files")
+    lasting = [event.get(name) for name in said]
     yield Person(str(event["author"]), str(event.get("author_name") or ""), moment(version))
     yield Channel(channel, str(event.get("channel_name") or channel), "channel", moment(version))
     yield Envelope(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from communicator_pipeline.messages import ChannelKind, Message
+from communicator_pipeline.messages import Attachment, ChannelKind, Message
 from communicator_pipeline.platforms import Arrived
 from communicator_pipeline.platforms.instants import iso_micros, moment
 
@@ -26,6 +26,11 @@ def normalise(arrived: Arrived) -> Message:
         author_name=str(item.get("author_name") or ""),
         text="" if deleted else item["text"],
         thread_id=f"{arrived.channel_id}:{thread}" if thread else None,
+        attachments=[
+            Attachment(str(file["name"]), url=f"/files/{file['id']}")
+            for file in item.get("files") or ()
+            if not deleted
+        ],
         edited_at=moment(iso_micros(edited)) if edited else None,
         deleted=deleted,
     )

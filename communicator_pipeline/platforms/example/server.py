@@ -28,6 +28,7 @@ class ExampleServer:
         self._messages: dict[str, dict[str, Any]] = {}
         self._events: list[dict[str, Any]] = []
         self._keys: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, bytes] = {}
         self._pushed = 0
         self._limited_until = 0.0
         self._revoked = False
@@ -49,6 +50,17 @@ class ExampleServer:
     def say(self, text: str, thread: str | None = None) -> str:
         message = self._post("ben", "Ben", self.channel_id, text, thread and thread.split(":")[1])
         return f"{self.channel_id}:{message['id']}"
+
+    def send_file(self, text: str, name: str, content: bytes) -> str:
+        """The other one sends a file along."""
+        number = f"f{len(self._events) + 1}"
+        self._files[number] = content
+        files = [{"name": name, "id": number}]
+        message = self._post("ben", "Ben", self.channel_id, text, None, files)
+        return f"{self.channel_id}:{message['id']}"
+
+    def lose_files(self) -> None:
+        self._files.clear()
 
     def edit(self, message_id: str, text: str) -> None:
         message = self._messages[message_id.split(":")[1]]
@@ -80,7 +92,13 @@ class ExampleServer:
         return Push("POST", {"x-example-signature": signature}, {}, body)
 
     def _post(
-        self, author: str, name: str, channel: str, text: str, thread: str | None
+        self,
+        author: str,
+        name: str,
+        channel: str,
+        text: str,
+        thread: str | None,
+        files: Sequence[dict[str, str]] = (),
     ) -> dict[str, Any]:
         native = f"m{len(self._events) + 1}"
         message = {
@@ -92,6 +110,7 @@ class ExampleServer:
             "author_name": name,
             "text": text,
             "thread": thread,
+            "files": list(files),
             "sent_at": _now(),
             "edited_at": None,
         }
@@ -120,6 +139,9 @@ class ExampleServer:
             after = query["after"]
             first = 0 if after.startswith("t") else int(after)
             return 200, {"events": self._events[first : first + int(query["limit"])]}
+        if parts.path.startswith("/files/"):
+            content = self._files.get(parts.path.rsplit("/", 1)[1])
+            return (404, {}) if content is None else (200, content)
         page = int(query["page"])
         within = [
             m for m in self._messages.values() if query["first"] <= m["sent_at"] < query["last"]
@@ -141,7 +163,7 @@ class ExampleServer:
             def _reply(self, method: str, body: Any) -> None:
                 token = self.headers.get("authorization", "")
                 status, answer = server._answer(method, self.path, token, body)
-                content = json.dumps(answer).encode()
+                content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 if status == 429:
                     left = max(0.0, server._limited_until - time.time())
