@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 3000
 GATEWAY_PORT ?= 8700
+SANDBOX_PORT ?= 8701
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
@@ -32,7 +33,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: install  ## Import made-up exports, materialise every asset, show the inbox
 	@$(BIN)/communicator demo
 
-dev: install  ## Start the worker, the gateway, and Dagster's web UI and daemon on the same data
+dev: install  ## Start worker, gateway, sandbox, and Dagster's web UI and daemon on the same data
 	@$(BIN)/communicator doctor > /dev/null || $(BIN)/communicator doctor
 	@mkdir -p $(COMMUNICATOR_HOME)/dagster
 	@sed 's#[.]communicator/dagster#$(COMMUNICATOR_HOME)/dagster#' dagster.yaml \
@@ -42,7 +43,8 @@ dev: install  ## Start the worker, the gateway, and Dagster's web UI and daemon 
 	@export DAGSTER_HOME=$(COMMUNICATOR_HOME)/dagster; \
 		$(BIN)/communicator worker & worker=$$!; \
 		$(BIN)/communicator serve --port $(GATEWAY_PORT) & serve=$$!; \
-		trap 'kill $$worker $$serve 2> /dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
+		$(BIN)/communicator sandbox serve --port $(SANDBOX_PORT) & sandbox=$$!; \
+		trap 'kill $$worker $$serve $$sandbox 2> /dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
 		PYTHONWARNINGS='ignore:Function `dev_command`' $(BIN)/dagster dev \
 			--workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level error
 

@@ -14,6 +14,7 @@ from communicator_pipeline.cli import (
     imports,
     reading,
     running,
+    sandbox,
     scaffolding,
     serving,
     settings,
@@ -55,6 +56,7 @@ app.command("search")(reading.search)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(settings.app, name="settings")
+app.add_typer(sandbox.app, name="sandbox")
 app.command("materialize")(running.materialize)
 app.command("digest")(running.digest)
 app.command("status")(running.status)

@@ -54,7 +54,9 @@ Values = Annotated[
 
 
 def add(
-    platform: Annotated[str, typer.Argument(help="slack, telegram, x, matrix or generic.")],
+    platform: Annotated[
+        str, typer.Argument(help="slack, telegram, x, matrix, generic or sandbox.")
+    ],
     account: Annotated[
         str | None, typer.Option(help="The account's key, such as ana-slack-acme.")
     ] = None,
