@@ -11,8 +11,11 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
-from communicator_pipeline.assets import CHAIN, daily_digest
+from communicator_pipeline.assets import CHAIN, daily_digest, deliveries
 from communicator_pipeline.assets.partition_runs import RunScope
+from communicator_pipeline.delivery.dispatch import deliver_due
+from communicator_pipeline.delivery.policies import approve_by_policy
+from communicator_pipeline.delivery.recovery import recover
 from communicator_pipeline.ingestion.poll import poll
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.retention import (
@@ -36,6 +39,13 @@ digest = dg.define_asset_job(
     description="The digest of a day.",
 )
 
+
+ledger = dg.define_asset_job(
+    "ledger",
+    selection=dg.AssetSelection.assets(deliveries),
+    executor_def=dg.in_process_executor,
+    description="What became of a month's replies.",
+)
 
 connection_checks = dg.define_asset_job(
     "connection_checks",
@@ -61,6 +71,39 @@ def pull_due_accounts(context: dg.OpExecutionContext, stores: LocalStores) -> No
 )
 def pull() -> None:
     pull_due_accounts()
+
+
+@dg.op(
+    pool="deliver",
+    description="Reconcile what is unknown; send every reply whose time has come, each once.",
+)
+def send_due_replies(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+    opened = stores.open()
+    found = recover(opened)
+    judged = approve_by_policy(opened)
+    done = deliver_due(opened)
+    context.log.info(
+        "%s sent, %s put off, %s failed, %s unknown; %s leases were over, %s found sent, %s left "
+        "to a person, %s approved by a policy",
+        len(done.sent),
+        len(done.put_off),
+        len(done.failed),
+        len(done.unknown),
+        len(found.leases_over),
+        len(found.sent),
+        len(found.left_to_a_person),
+        len(judged.approved),
+    )
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    # Only the outbox tries again: a run that is repeated knows nothing of what has left.
+    tags={"dagster/max_retries": "0"},
+    description="Approved replies on their way: claimed, sent, recorded, reconciled.",
+)
+def deliver_replies() -> None:
+    send_due_replies()
 
 
 @dg.op(description="Delete the files that no manifest has named for an hour.")
@@ -116,6 +159,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     refresh,
     digest,
     pull,
+    deliver_replies,
+    ledger,
     connection_checks,
     housekeeping,
 ]

@@ -29,7 +29,14 @@ _FINISHED = [
     dg.DagsterRunStatus.CANCELED,
 ]
 
-LAKE_ASSETS = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
+LAKE_ASSETS = (
+    "raw_messages",
+    "attachments",
+    "conversations",
+    "analyses",
+    "drafted_replies",
+    "deliveries",
+)
 
 
 def superseded(

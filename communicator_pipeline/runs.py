@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -20,7 +20,7 @@ import dagster as dg
 from dagster import DagsterInstance, RunsFilter
 from dagster._core.instance.ref import InstanceRef
 
-from communicator_pipeline.jobs import digest, refresh, run_config
+from communicator_pipeline.jobs import deliver_replies, digest, refresh, run_config
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import stretches
@@ -210,6 +210,11 @@ def digest_days(
     return _execute(instance, job, account, first, last, config)
 
 
+def deliver(stores: Stores, instance: DagsterInstance, job: dg.JobDefinition) -> FinishedRun:
+    """Send what is due and settle what is not settled, in one run of `deliver_replies`."""
+    return _finished(instance, job, dg.RunConfig(), {}, "", "", "")
+
+
 def fail_abandoned_runs(instance: DagsterInstance) -> list[str]:
     """Report as failed the runs whose process on this machine is dead; returns their ids.
 
@@ -245,6 +250,10 @@ def chain_job(definitions: dg.Definitions) -> dg.JobDefinition:
     return definitions.resolve_job_def(refresh.name)
 
 
+def delivery_job(definitions: dg.Definitions) -> dg.JobDefinition:
+    return definitions.resolve_job_def(deliver_replies.name)
+
+
 def digest_job(definitions: dg.Definitions) -> dg.JobDefinition:
     return definitions.resolve_job_def(digest.name)
 
@@ -257,6 +266,23 @@ def _execute(
     last: str,
     config: dg.RunConfig,
 ) -> FinishedRun:
+    tags = {
+        RANGE_START: f"{account}|{first}",
+        RANGE_END: f"{account}|{last}",
+        ACCOUNT_TAG: account,
+    }
+    return _finished(instance, job, config, tags, account, first, last)
+
+
+def _finished(
+    instance: DagsterInstance,
+    job: dg.JobDefinition,
+    config: dg.RunConfig,
+    tags: Mapping[str, str],
+    account: str,
+    first: str,
+    last: str,
+) -> FinishedRun:
     began = time.monotonic()
     result = job.execute_in_process(
         instance=instance,
@@ -265,13 +291,7 @@ def _execute(
             ops=config.ops, loggers={"console": {"config": {"log_level": "CRITICAL"}}}
         ),
         raise_on_error=False,
-        tags={
-            RANGE_START: f"{account}|{first}",
-            RANGE_END: f"{account}|{last}",
-            ACCOUNT_TAG: account,
-            PROCESS_TAG: f"{gethostname()}:{os.getpid()}",
-            **REPOSITORY_TAGS,
-        },
+        tags={**tags, PROCESS_TAG: f"{gethostname()}:{os.getpid()}", **REPOSITORY_TAGS},
     )
     checks = tuple(
         f"{check.asset_key.to_user_string()}: {check.check_name}"
@@ -279,7 +299,7 @@ def _execute(
         if not check.passed
     )
     if not result.success:
-        raise RunFailed(_why(result, account, checks))
+        raise RunFailed(_why(result, account or job.name, checks))
     materialised = [e for e in result.all_events if e.is_step_materialization]
     seconds = time.monotonic() - began
     return FinishedRun(result.run_id, account, first, last, len(materialised), checks, seconds)

@@ -9,10 +9,19 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from communicator_pipeline.jobs import UNFINISHED, connection_checks, digest, housekeeping, pull
+from communicator_pipeline.chain.deliveries import months_with_replies
+from communicator_pipeline.jobs import (
+    UNFINISHED,
+    connection_checks,
+    digest,
+    housekeeping,
+    ledger,
+    pull,
+)
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.workers import Workers
 
 
@@ -82,6 +91,27 @@ def watch_connections(
 
 
 @dg.schedule(
+    job=ledger,
+    cron_schedule="15 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="The ledger of the months in which a reply has changed since the day before.",
+)
+def daily_ledger(
+    context: dg.ScheduleEvaluationContext, stores: LocalStores
+) -> Iterator[dg.RunRequest]:
+    opened = stores.open()
+    moment = context.scheduled_execution_time
+    since = utc_text(moment - timedelta(days=2))
+    for account in _registered(context, stores):
+        for month in months_with_replies(opened, account, since):
+            yield dg.RunRequest(
+                run_key=f"{account}:{month}:{moment:%Y-%m-%d}",
+                partition_key=dg.MultiPartitionKey({"account": account, "month": month}),
+            )
+
+
+@dg.schedule(
     job=housekeeping,
     cron_schedule="30 3 * * *",
     execution_timezone="UTC",
@@ -92,4 +122,10 @@ def nightly_housekeeping() -> dg.RunRequest:
     return dg.RunRequest()
 
 
-SCHEDULES = [daily_digests, poll_accounts, watch_connections, nightly_housekeeping]
+SCHEDULES = [
+    daily_digests,
+    poll_accounts,
+    daily_ledger,
+    watch_connections,
+    nightly_housekeeping,
+]

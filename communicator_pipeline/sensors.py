@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from communicator_pipeline.delivery.clock import read_clock
+from communicator_pipeline.delivery.dispatch import due
+from communicator_pipeline.delivery.voiding import sweep
 from communicator_pipeline.ingestion.push import drain
-from communicator_pipeline.jobs import UNFINISHED, refresh, run_config
+from communicator_pipeline.jobs import UNFINISHED, deliver_replies, refresh, run_config
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.outbox import has_any
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import Workers
-from communicator_pipeline.wanted_runs import ACCOUNT_TAG, wanted_runs
+from communicator_pipeline.wanted_runs import ACCOUNT_TAG, UNSETTLED, wanted_delivery, wanted_runs
 
 
 def _accounts_at_work(context: dg.SensorEvaluationContext) -> set[str]:
@@ -65,4 +69,27 @@ def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg
     )
 
 
-SENSORS = [touched_days]
+@dg.sensor(
+    job=deliver_replies,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Replies whose time has come, and those that nobody knows of whether they "
+    "arrived, while no `communicator worker` does it sooner.",
+)
+def due_replies(
+    context: dg.SensorEvaluationContext, stores: LocalStores
+) -> dg.RunRequest | dg.SkipReason:
+    opened = stores.open()
+    now = datetime.now(UTC)
+    if Workers(opened.database).living(now):
+        return dg.SkipReason("a worker does it")
+    sweep(opened.database, read_clock())  # what was overtaken is taken back at once, without a run
+    open_replies = due(opened.database, now)
+    unsettled = has_any(opened.database, UNSETTLED)
+    run_key = wanted_delivery(open_replies, unsettled, now)
+    if run_key is None:
+        return dg.SkipReason("nothing is due")
+    return dg.RunRequest(run_key=run_key)
+
+
+SENSORS = [touched_days, due_replies]

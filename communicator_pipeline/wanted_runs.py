@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from communicator_pipeline.delivery.states import State
 from communicator_pipeline.storage.lake import stretches
+from communicator_pipeline.storage.outbox import Outgoing
 from communicator_pipeline.storage.work import DirtyDay
 
 RANGE_START = "dagster/asset_partition_range_start"
@@ -42,6 +45,21 @@ class WantedRun:
             RANGE_END: f"{self.account}|{self.last_month}",
             ACCOUNT_TAG: self.account,
         }
+
+
+UNSETTLED: tuple[State, ...] = ("sending", "unknown", "sent")
+"""Deliveries of which more is to be learnt: recovery looks at them every minute."""
+
+
+def wanted_delivery(due: Sequence[Outgoing], unsettled: bool, now: datetime) -> str | None:
+    """The key of the run that sends what is due and settles what is not settled; None if there is
+    nothing to do. Made of the deliveries and their attempts: the same tick cannot ask twice, and a
+    run that failed never blocks the next try, which is the next minute's at the latest."""
+    minute = f"{now:%Y-%m-%dT%H:%M}"
+    if due:
+        what = "|".join(f"{d.delivery.delivery_id}:{d.delivery.attempts}" for d in due)
+        return f"{minute}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    return f"{minute}:settle" if unsettled else None
 
 
 def wanted_runs(dirty: Iterable[DirtyDay]) -> list[WantedRun]:

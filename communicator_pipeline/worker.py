@@ -1,8 +1,8 @@
 """The resident worker: what arrives is in the inbox a moment later.
 
-Belongs here: the loop that drains the ingestion queue, polls the accounts and materialises what was
-touched, in this process and recorded in Dagster. Does not belong here: how any of that is done
-(`ingestion/`, `runs.py`).
+Belongs here: the loop that drains the ingestion queue, polls the accounts, materialises what was
+touched and delivers what is due, in this process and recorded in Dagster. Does not belong here: how
+any of that is done (`ingestion/`, `delivery/`, `runs.py`).
 
 Dagster's daemon answers in 5 to 7 seconds at best, for its loop is fixed and every run starts a
 process; this one in well under a second. It takes its work from the same tables as the sensor: each
@@ -24,6 +24,11 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from communicator_pipeline import runs
+from communicator_pipeline.delivery.clock import read_clock
+from communicator_pipeline.delivery.dispatch import due
+from communicator_pipeline.delivery.policies import approve_by_policy
+from communicator_pipeline.delivery.recovery import confirm_echoes
+from communicator_pipeline.delivery.voiding import raise_notices, sweep
 from communicator_pipeline.ingestion.poll import AT_ONCE, poll_one
 from communicator_pipeline.ingestion.pull import PullReport
 from communicator_pipeline.ingestion.push import drain
@@ -31,9 +36,14 @@ from communicator_pipeline.retention import compact_landings
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.landing import Landing
+from communicator_pipeline.storage.outbox import has_any
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
 from communicator_pipeline.storage.workers import BEAT_EVERY, Workers
-from communicator_pipeline.wanted_runs import WantedRun, wanted_runs
+from communicator_pipeline.wanted_runs import UNSETTLED, WantedRun, wanted_runs
+
+SETTLE_EVERY = timedelta(minutes=1)
+DELIVER_AGAIN_IN = timedelta(seconds=5)
+"""After a run of deliveries that failed: the outbox knows what has become of each."""
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at the queue and the touched days: two reads of a local file."""
@@ -56,6 +66,7 @@ class Worked:
     pulls: int = 0
     runs: int = 0
     failed_runs: int = 0
+    deliveries: int = 0  # rounds
 
 
 @dataclass
@@ -85,13 +96,14 @@ class Worker:
         self,
         stores: Stores,
         instance: DagsterInstance,
-        job: dg.JobDefinition,
+        definitions: dg.Definitions,
         say: Callable[[str], None] = log.info,
     ) -> None:
         self.worked = Worked()
         self._stores = stores
         self._instance = instance
-        self._job = job
+        self._job = runs.chain_job(definitions)
+        self._delivery_job = runs.delivery_job(definitions)
         self._say = say
         self._workers = Workers(stores.database)
         self._work = WorkQueue(stores.database)
@@ -101,6 +113,7 @@ class Worker:
         self._polls: dict[str, Future[PullReport]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, "poll")
         self._next_poll = self._next_clear_up = datetime.min.replace(tzinfo=UTC)
+        self._next_settling = self._next_delivery = datetime.min.replace(tzinfo=UTC)
         self._next_compact = datetime.now(UTC) + COMPACT_EVERY
 
     def stop(self, *_: object) -> None:
@@ -139,9 +152,11 @@ class Worker:
                 self._stop.wait(LOOK_EVERY)
 
     def step(self) -> bool:
-        """Drain, poll, materialise one account; returns whether there was anything to do."""
+        """Deliver, drain, poll, materialise one account; returns whether there was anything to
+        do. Replies go first: they are few, and somebody has pressed a button for them."""
         now = datetime.now(UTC)
         self._clear_up(now)
+        self._deliver(now)
         drained = drain(self._stores, self._landing)
         self.worked.pushes += drained.taken
         self._poll(now)
@@ -163,8 +178,35 @@ class Worker:
             return
         self.worked.runs += 1
         self._resting.worked(run.account)
+        self._messages_came(run.account)
         days = ", ".join(day.day for day in run.days[:4]) + (" …" if len(run.days) > 4 else "")
         self._say(f"{run.account}: {days} in {finished.seconds:.2f} s")
+
+    def _deliver(self, now: datetime) -> None:
+        """Send what is due; once a minute, and at the start, settle what is not settled."""
+        if now < self._next_delivery:
+            return
+        is_due = bool(due(self._stores.database, now))
+        if now >= self._next_settling:
+            self._next_settling = now + SETTLE_EVERY
+            is_due = is_due or has_any(self._stores.database, UNSETTLED)
+        if not is_due:
+            return
+        try:
+            runs.deliver(self._stores, self._instance, self._delivery_job)
+            self.worked.deliveries += 1
+        except runs.RunFailed as failed:
+            self._next_delivery = now + DELIVER_AGAIN_IN
+            self._say(str(failed))
+
+    def _messages_came(self, account: str) -> None:
+        """What new messages mean for replies that are on their way, or could be."""
+        database = self._stores.database
+        if has_any(database, ("approved", "unknown", "sent")):
+            confirm_echoes(database, account)
+            sweep(database, read_clock(), account)
+            raise_notices(database, read_clock(), account)
+        approve_by_policy(self._stores, account)
 
     def _poll(self, now: datetime) -> None:
         """Start pulls of due accounts in threads of their own; take up those that are done."""

@@ -45,7 +45,7 @@ def definitions(stores: Stores) -> dg.Definitions:
 
 @pytest.fixture
 def worker(stores: Stores, instance: DagsterInstance, definitions: dg.Definitions) -> Worker:
-    return Worker(stores, instance, runs.chain_job(definitions))
+    return Worker(stores, instance, definitions)
 
 
 def connect(stores: Stores, *accounts: str) -> None:

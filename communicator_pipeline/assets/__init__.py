@@ -8,6 +8,7 @@ from communicator_pipeline.assets.analyses import analyses
 from communicator_pipeline.assets.attachments import attachments
 from communicator_pipeline.assets.conversations import conversations
 from communicator_pipeline.assets.daily_digest import daily_digest
+from communicator_pipeline.assets.deliveries import deliveries
 from communicator_pipeline.assets.drafted_replies import drafted_replies
 from communicator_pipeline.assets.inbox import inbox
 from communicator_pipeline.assets.raw_messages import raw_messages
@@ -21,6 +22,7 @@ __all__ = [
     "attachments",
     "conversations",
     "daily_digest",
+    "deliveries",
     "drafted_replies",
     "inbox",
     "raw_messages",

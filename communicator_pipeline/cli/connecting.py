@@ -94,7 +94,8 @@ def login(
         found = Accounts(opened.database, whose).get(account)
         live = live_side(found.platform)
         connections = Connections(opened)
-        known = connections.settings(account) if connections.exists(account) else {}
+        kept = connections.settings(account) if connections.exists(account) else {}
+        known = {f.name: kept[f.name] for f in live.fields if f.name in kept}
         given = {**known, **_given(settings, values, live)}
         connected = login_again(opened, whose, account, _asked(live, given), _ask)
     _say_connected(connected, found.platform, for_user(opened, whose), as_json)

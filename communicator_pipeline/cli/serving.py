@@ -31,7 +31,8 @@ from communicator_pipeline.storage.lake import FIRST_DAY, end_of_day, start_of_d
 
 
 def worker() -> None:
-    """Keep the inbox up to date: take pushes, poll the accounts, materialise what was touched.
+    """Keep the inbox up to date: take pushes, poll the accounts, materialise what was touched,
+    deliver approved replies.
 
     Runs until it is told to stop. Without it Dagster's sensor does the same, some seconds later.
     """
@@ -44,7 +45,7 @@ def worker() -> None:
         opened = stores()
         with runs.open_instance() as instance:
             err.print("The worker is at work (Ctrl-C ends it)")
-            Worker(opened, instance, runs.chain_job(defs), _say).run()
+            Worker(opened, instance, defs, _say).run()
 
 
 def serve(

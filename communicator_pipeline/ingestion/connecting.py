@@ -24,6 +24,10 @@ FIRST_LOOK_BACK = timedelta(days=14)
 """How far back a new account begins: enough to see what waits, little enough to be there soon."""
 
 
+SENDING = "sending"
+"""A setting of every account, whatever its platform: `open` lets replies leave."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connected:
     """An account that has logged in."""
@@ -58,6 +62,8 @@ def add_account(
     since = datetime.now(UTC) - look_back
     if connections.exists(account):
         since = connections.covered_since(account)
+        before = connections.settings(account)
+        settings |= {name: before[name] for name in (SENDING,) if name in before}
     connections.save(account, settings, secrets, live.cadence, since)
     _know_owner(stores, accounts, found, identity)
     return Connected(accounts.get(account), identity)
@@ -84,7 +90,9 @@ def login_again(
     found = Accounts(stores.database, user_id).get(account)
     connections = Connections(stores)
     if connections.exists(account):
-        values = {**connections.settings(account), **values}
+        known = {field.name for field in live_side(found.platform).fields}
+        settings = connections.settings(account)
+        values = {**{k: v for k, v in settings.items() if k in known}, **values}
     return add_account(stores, user_id, account, found.platform, values, ask)
 
 
@@ -97,11 +105,14 @@ def identity_of(stores: Stores, account: Account) -> Identity:
 def change_setting(stores: Stores, account: Account, name: str, value: str) -> None:
     """Change a field that is no secret; raises `ValueError` for one that is, or is unknown."""
     fields = {field.name: field for field in live_side(account.platform).fields}
-    if name not in fields or fields[name].secret or fields[name].fixed:
+    if name == SENDING:
+        if value not in ("open", "closed"):
+            raise ValueError(f"{SENDING} is open or closed, it is {value!r}")
+    elif name not in fields or fields[name].secret or fields[name].fixed:
         known = ", ".join(k for k, field in fields.items() if not (field.secret or field.fixed))
         why = "is part of the login: log in again to change it"
         why = why if name in fields else "is not a setting"
-        raise ValueError(f"{name} {why} (settings of {account.platform}: {known})")
+        raise ValueError(f"{name} {why} (settings of {account.platform}: {SENDING}, {known})")
     connections = Connections(stores)
     connections.set_settings(
         account.account, {**connections.settings(account.account), name: value}
@@ -137,7 +148,8 @@ def _forget(account: str) -> list[Statement]:
 
 
 def _prefixes(stores: Stores, account: str) -> list[str]:
-    assets = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
+    chain = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
+    assets = (*chain, "deliveries")
     return [
         f"landing/{account}/",
         f"digests/{account}/",
