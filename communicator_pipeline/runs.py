@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from socket import gethostname
 
 import dagster as dg
-from dagster import DagsterInstance, RunsFilter
+from dagster import AssetRecordsFilter, DagsterInstance, RunsFilter
 from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.jobs import deliver_replies, digest, refresh, run_config
@@ -244,6 +244,24 @@ def register_accounts(stores: Stores, instance: DagsterInstance) -> None:
     new = [key for key in account_keys(stores.database) if key not in known]
     if new:
         instance.add_dynamic_partitions("accounts", new)
+
+
+def draft_run(
+    instance: DagsterInstance, account: str, draft_day: str | None, before: datetime
+) -> str | None:
+    """The run that last made the drafts of a day's month before a moment (UTC); None if Dagster
+    has no record of it (any more)."""
+    if draft_day is None:
+        return None
+    found = instance.fetch_materializations(
+        AssetRecordsFilter(
+            asset_key=dg.AssetKey("drafted_replies"),
+            asset_partitions=[f"{account}|{draft_day[:7]}"],
+            before_timestamp=before.timestamp(),
+        ),
+        limit=1,
+    )
+    return found.records[0].run_id if found.records else None
 
 
 def chain_job(definitions: dg.Definitions) -> dg.JobDefinition:

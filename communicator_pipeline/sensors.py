@@ -70,7 +70,7 @@ def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg
 
 
 @dg.sensor(
-    job=deliver_replies,
+    job_name=deliver_replies.name,  # the job itself would be bound anew, with a warning
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Replies whose time has come, and those that nobody knows of whether they "

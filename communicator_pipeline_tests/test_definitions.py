@@ -73,7 +73,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     assert sorted(key.to_user_string() for key in graph.materializable_asset_keys) == sorted(
-        [*CHAIN, "daily_digest"]
+        [*CHAIN, "daily_digest", "deliveries"]
     )
     assert sorted(f"{k.asset_key.to_user_string()}: {k.name}" for k in graph.asset_check_keys) == [
         "analyses: categories_are_in_the_taxonomy",
@@ -87,18 +87,21 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
     ]
     assert sorted(j.name for j in repository.get_all_jobs() if not j.name.startswith("__")) == [
         "connection_checks",
+        "deliver_replies",
         "digest",
         "housekeeping",
+        "ledger",
         "pull",
         "refresh",
     ]
     assert sorted(s.name for s in repository.schedule_defs) == [
         "daily_digests",
+        "daily_ledger",
         "nightly_housekeeping",
         "poll_accounts",
         "watch_connections",
     ]
-    assert [s.name for s in repository.sensor_defs] == ["touched_days"]
+    assert sorted(s.name for s in repository.sensor_defs) == ["due_replies", "touched_days"]
 
 
 def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:

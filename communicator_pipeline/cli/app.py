@@ -10,6 +10,7 @@ import typer
 from communicator_pipeline.cli import (
     accounts,
     dead_letters,
+    delivering,
     demo,
     imports,
     reading,
@@ -53,6 +54,15 @@ app.command("import")(imports.import_file)
 app.command("inbox")(reading.inbox)
 app.command("show")(reading.show)
 app.command("search")(reading.search)
+app.command("drafts")(delivering.drafts)
+app.command("approve")(delivering.approve)
+app.command("edit")(delivering.edit)
+app.command("reject")(delivering.reject)
+app.command("undo")(delivering.undo)
+app.command("outbox")(delivering.outbox)
+app.command("resolve")(delivering.resolve)
+app.command("why")(delivering.why)
+app.add_typer(delivering.sending, name="sending")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(settings.app, name="settings")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +38,14 @@ from communicator_pipeline.ingestion.connecting import (
 )
 from communicator_pipeline.ingestion.owner import touch_everything
 from communicator_pipeline.platforms import live_side
-from communicator_pipeline.platforms.protocol import Field, Identity, Live
+from communicator_pipeline.platforms.protocol import (
+    Connection,
+    Field,
+    Identity,
+    Live,
+    NotSupported,
+    Push,
+)
 from communicator_pipeline.storage.accounts import Accounts, channels
 from communicator_pipeline.storage.connections import Connections, Rule
 
@@ -341,6 +348,17 @@ def _ask(field: Field) -> str:
     return answer
 
 
+def _is_pushed_to(platform: str, account: str) -> bool:
+    connection = Connection(account, frozenset(), {}, {})
+    try:
+        live_side(platform).receive(Push("POST", {}, {}, b""), connection, datetime.now(UTC))
+    except NotSupported:
+        return False
+    except Exception:  # an empty push is none, and refused in whatever way
+        return True
+    return True
+
+
 def _say_connected(connected: Connected, platform: str, suffix: str, as_json: bool) -> None:
     key = connected.account.account
     if as_json:
@@ -349,7 +367,8 @@ def _say_connected(connected: Connected, platform: str, suffix: str, as_json: bo
     name, place = connected.identity.name, connected.identity.place
     out.print(f"{key} is connected: {name} on {place}.", markup=False)
     print_abilities(connected.identity)
-    out.print(f"Push address, if you set one up: /push/{platform}/{key}", style="dim")
+    if _is_pushed_to(platform, key):
+        out.print(f"Push address, if you set one up: /push/{platform}/{key}", style="dim")
     out.print(
         f"It is read by `communicator worker` (part of `make dev`), or now: communicator "
         f"materialize --account {key}{suffix}",

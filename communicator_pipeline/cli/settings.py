@@ -21,6 +21,8 @@ from communicator_pipeline.cli.output import (
     print_json,
     stores,
 )
+from communicator_pipeline.delivery.approving import timing_of
+from communicator_pipeline.delivery.hours import read_hours
 from communicator_pipeline.ingestion.owner import touch_everything
 from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.settings import Settings
@@ -31,7 +33,17 @@ _KINDS: dict[str, tuple[TypeAdapter[Any], str]] = {
     "taxonomy": (TypeAdapter(Taxonomy), "the categories, as `settings show taxonomy` prints them"),
     "priority_people": (TypeAdapter(list[str]), "a list of person ids whose messages count more"),
     "signature": (TypeAdapter(str), "what drafts end with"),
+    "undo_seconds": (TypeAdapter(float), "how long an approval can be taken back"),
+    "approval_hours": (TypeAdapter(float), "how long an approval holds"),
+    "sending_hours": (
+        TypeAdapter(dict[str, Any]),
+        'when replies go out, {"zone": "Europe/Berlin", "from": "08:00", "to": "18:00", '
+        '"days": ["mon", "tue"]}',
+    ),
 }
+
+
+_UNDERSTOOD_WITH = ("taxonomy", "priority_people", "signature")
 
 
 @app.command("show")
@@ -42,11 +54,15 @@ def show(
     """Your settings as JSON, defaults included."""
     with errors_in_words():
         opened = stores()
-        settings = Settings(opened.database, acting_user(opened, user))
+        whose = acting_user(opened, user)
+        settings, timing = Settings(opened.database, whose), timing_of(opened.database, whose)
         values = {
             "taxonomy": taxonomy_of(settings).model_dump(),
             "priority_people": sorted(settings.priority_people()),
             "signature": settings.signature() or "",
+            "undo_seconds": timing.undo_window.total_seconds(),
+            "approval_hours": timing.expires_after.total_seconds() / 3600,
+            "sending_hours": settings.get("sending_hours"),
         }
     if key is not None and key not in values:
         fail(f"there is no setting {key!r} (there are: {', '.join(values)})", 2)
@@ -69,13 +85,19 @@ def set_value(
             checked = kind.validate_python(orjson.loads(text))
         except ValueError as error:
             fail(f"{key} should be JSON: {words}. {error}", 2)
+        if key == "sending_hours":
+            read_hours(checked)
         opened = stores()
         whose = acting_user(opened, user)
         days = sum(
             touch_everything(opened, account.account, f"the setting {key} was changed")
             for account in Accounts(opened.database, whose).all()
+            if key in _UNDERSTOOD_WITH
         )
         Settings(opened.database, whose).set(key, kind.dump_python(checked))
+    if key not in _UNDERSTOOD_WITH:
+        out.print(f"{key} is set.")
+        return
     out.print(
         f"{key} is set. {days} days are to be understood anew: "
         f"communicator materialize{for_user(opened, whose)}",

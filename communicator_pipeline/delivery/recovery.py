@@ -95,6 +95,15 @@ class Option(NamedTuple):
     risk: str
 
 
+class Question(NamedTuple):
+    """What a person is asked."""
+
+    reply: Outgoing
+    reason: str  # why nobody else can tell
+    hint: str  # what speaks for its having been sent; may be empty
+    options: list[Option]
+
+
 def quiet_period(database: Database) -> timedelta:
     seconds = Settings(database, None).get("quiet_seconds")
     return QUIET if seconds is None else timedelta(seconds=float(seconds))
@@ -258,20 +267,29 @@ def confirm_echoes(
 # --- a person --------------------------------------------------------------------------------
 
 
-def options(row: Outgoing) -> list[Option]:
-    """What a person can say about a delivery in `needs_human`, and what each risks."""
-    where = row.platform
+def options(platform: str) -> list[Option]:
+    """What a person can say about a delivery that nobody else can tell about."""
+    look = f"look on {platform} first"
     return [
-        Option(
-            "it was sent",
-            f"if it is not there (look on {where} first), whoever waits for it never gets it",
-        ),
-        Option(
-            "send it again",
-            f"if it is there (look on {where} first), whoever reads it gets it twice",
-        ),
+        Option("it was sent", f"if it is not there ({look}), whoever waits for it never gets it"),
+        Option("send it again", f"if it is there ({look}), whoever reads it gets it twice"),
         Option("drop it", "if it is not there, whoever waits for it gets no answer from you"),
     ]
+
+
+def question(database: Database, user_id: str, delivery_id: str) -> Question:
+    """What a person is asked about a delivery; raises `NotFound`, and `ValueError` if it is no
+    question (any more)."""
+    row = Outbox(database, user_id).get(delivery_id)
+    if row.delivery.state != "needs_human":
+        raise ValueError(f"{delivery_id} asks for nothing: it is {row.delivery.state}")
+    echo = echo_of(database, row)
+    hint = (
+        f"a message of yours with the same words has stood there since {echo[1]:%Y-%m-%d %H:%M} UTC"
+        if echo
+        else ""
+    )
+    return Question(row, row.delivery.reason, hint, options(row.platform))
 
 
 def resolve(
@@ -304,7 +322,7 @@ def resolve(
     elif choice == "drop it":
         change = canceled(row.delivery, f"{user_id} let it be, sent or not", by)
     else:
-        known = ", ".join(repr(option.choice) for option in options(row))
+        known = ", ".join(repr(option.choice) for option in options(row.platform))
         raise ValueError(f"{choice!r} is none of the choices ({known})")
     if not write(database, [change])[0]:
         raise ValueError(f"somebody else has just decided about {delivery_id}: look again")
