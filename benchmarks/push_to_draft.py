@@ -80,7 +80,7 @@ class Installation:
 
 
 @contextmanager
-def make_dev(accounts: int) -> Iterator[Installation]:
+def make_dev(accounts: int, **ports: str) -> Iterator[Installation]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         stores = open_local(home)
@@ -88,10 +88,17 @@ def make_dev(accounts: int) -> Iterator[Installation]:
         for number in range(accounts):
             values = {"me": "ana", "push_key": KEY}
             add_account(stores, "ana", f"ana-crm-{number}", "generic", values, lambda field: "")
-        web, gateway = _free_port(), _free_port()
+        web, gateway = free_port(), free_port()
+        ports.setdefault("SANDBOX_PORT", str(free_port()))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DAGSTER")}
         process = subprocess.Popen(
-            ["make", "dev", f"PORT={web}", f"GATEWAY_PORT={gateway}"],
+            [
+                "make",
+                "dev",
+                f"PORT={web}",
+                f"GATEWAY_PORT={gateway}",
+                *(f"{name}={port}" for name, port in ports.items()),
+            ],
             cwd=ROOT,
             env=environment | {"COMMUNICATOR_HOME": folder},
             start_new_session=True,
@@ -206,7 +213,7 @@ def _wait_for(port: int) -> None:
     raise TimeoutError(f"nothing listens on port {port} after {PATIENCE} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
