@@ -10,6 +10,8 @@ from pathlib import Path
 from rich.rule import Rule
 from rich.text import Text
 
+from communicator_pipeline.cli.demo_reply import ACCOUNT as SANDBOX_ACCOUNT
+from communicator_pipeline.cli.demo_reply import show_a_reply
 from communicator_pipeline.cli.imports import said
 from communicator_pipeline.cli.output import errors_in_words, fail, one_line, out, stores
 from communicator_pipeline.cli.reading import print_conversation
@@ -94,9 +96,14 @@ def demo() -> None:
         _interleaved(ana)
         _injection(opened)
 
+        _title("And out again: a reply, sent once, though its sender was killed")
+        show_a_reply(opened)
+
         _title("Where to look next")
         for command, what in (
-            ("make dev", "Dagster: lineage, partitions, runs, backfills"),
+            ("make dev", "everything at once: Dagster's UI, the worker, the gateway, the sandbox"),
+            ('communicator sandbox say "…"', "somebody else writes to Ana"),
+            ("communicator drafts --user ana", "what waits for her yes or no"),
             ("communicator inbox --user ben", "the other person's inbox"),
             ("communicator search --user ana 发票", "search, in any language"),
             ("communicator status --user ana", "what waits before which stage"),
@@ -114,7 +121,7 @@ def _settle(opened: Stores, exports: list[DemoExport]) -> None:
         account = accounts.add(export.account, export.platform, f"Demo {export.platform}")
         if not account.me:
             set_owner(opened, accounts, account, [export.me])
-    accounts_of_demo = sorted(export.account for export in exports)
+    accounts_of_demo = sorted([SANDBOX_ACCOUNT, *(export.account for export in exports)])
     Settings(opened.database, None).set(DEMO_ACCOUNTS, accounts_of_demo)
 
 

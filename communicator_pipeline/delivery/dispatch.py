@@ -36,8 +36,10 @@ from communicator_pipeline.delivery.states import (
     was_sent,
 )
 from communicator_pipeline.delivery.voiding import Swept, sweep
+from communicator_pipeline.ingestion.intake import Counts, Intake
 from communicator_pipeline.platforms.protocol import (
     Part,
+    Record,
     Refused,
     Sending,
     SendResult,
@@ -46,23 +48,26 @@ from communicator_pipeline.platforms.protocol import (
 )
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.database import Database
+from communicator_pipeline.storage.landing import Landing
 from communicator_pipeline.storage.outbox import (
     Outgoing,
     claim,
     has_any,
     in_state,
+    is_still_there,
     load_delivery,
     wait_to_send,
     waiting_to_leave,
     write,
 )
+from communicator_pipeline.storage.work import WorkQueue
 
 LEASE = timedelta(seconds=120)
 """How long a claim is left to its holder. Every platform's own time-outs are far below."""
 
-SEND_WITHIN = timedelta(seconds=30)
-"""After its claim. Whoever comes later (a machine that slept) might still be sending when the lease
-is over, and leaves it."""
+SEND_WITHIN = 0.25
+"""Of the lease, after the claim: the rest is for the request. Whoever comes later (a machine that
+slept) might still be sending when the lease is over, and leaves it."""
 
 TOKEN_MARGIN = LEASE
 """A platform must remember a token for so much longer than now, for a repeat to be safe."""
@@ -105,7 +110,7 @@ def due_deliveries(
 ) -> list[Outgoing]:
     """Those that may leave now, in order; of each conversation only the next part. Pure."""
     chosen: dict[tuple[str, str], Outgoing] = {}
-    for row in sorted(rows, key=lambda r: (r.send_at, r.delivery.approval_id, r.delivery.number)):
+    for row in sorted(rows, key=_order):
         if _may_leave(row, now) and held_by(row, environment_opens) is None:
             chosen.setdefault((row.delivery.account, row.conversation_id), row)
     return list(chosen.values())
@@ -133,7 +138,12 @@ def what_would_go(
 ) -> list[tuple[Outgoing, str]]:
     """All that is approved, with what it waits for in words ("" if it leaves now): the dry run."""
     opens = environment_is_open() if environment_opens is None else environment_opens
-    return [(row, _waits_for(row, now, opens)) for row in in_state(database, "approved", account)]
+    rows = sorted(in_state(database, "approved", account), key=_order)
+    return [(row, _waits_for(row, now, opens)) for row in rows]
+
+
+def _order(row: Outgoing) -> tuple[datetime, str, int]:
+    return row.send_at, row.delivery.approval_id, row.delivery.number
 
 
 def _may_leave(row: Outgoing, now: datetime) -> bool:
@@ -206,17 +216,16 @@ def take(
     return Claim(change.after, reply, now)
 
 
-def transmit(
-    claim: Claim, sender: Sender, clock: Clock, within: timedelta = SEND_WITHIN
-) -> SendResult:
+def transmit(claim: Claim, sender: Sender, clock: Clock) -> SendResult:
     """The one request. Any exception means that it may have arrived.
 
     A claim whose time is running out, by either clock, is not sent: nothing leaves.
     """
     delivery = claim.delivery
+    lease = delivery.lease_until - claim.at.wall if delivery.lease_until else LEASE
     now = clock()
-    late = passed(claim.at, now) >= within
-    if late or not timedelta() <= now.wall - claim.at.wall < within:
+    late = passed(claim.at, now) >= lease * SEND_WITHIN
+    if late or not timedelta() <= now.wall - claim.at.wall < lease * SEND_WITHIN:
         why = "the machine was asleep, or its clock was set: it did not leave"
         return Refused(why, claim.at.wall)
     part = Part(delivery.text, delivery.number, delivery.of)
@@ -259,6 +268,7 @@ def deliver_due(
     account: str | None = None,
     most: int = 1_000,
     environment_opens: bool | None = None,
+    lease: timedelta = LEASE,
     clock: Clock = read_clock,
 ) -> Delivered:
     """Send what is due, conversation by conversation, the parts of each in their order, until
@@ -280,23 +290,28 @@ def deliver_due(
         for name in sorted({row.delivery.account for row in rows}):
             mine = [row for row in rows if row.delivery.account == name]
             tried.update((row.delivery.delivery_id, row.delivery.fence) for row in mine)
-            _deliver_account(stores.database, channels, name, mine, opens, clock, done)
+            _deliver_account(stores, channels, name, mine, opens, lease, clock, done)
     return done
 
 
 def _deliver_account(
-    database: Database,
+    stores: Stores,
     senders: Senders,
     account: str,
     rows: Sequence[Outgoing],
     environment_opens: bool,
+    lease: timedelta,
     clock: Clock,
     done: Delivered,
 ) -> None:
+    database = stores.database
     try:
         with senders.open(account) as sender:
             for row in rows:
-                deliver(database, row, sender, environment_opens, clock, done)
+                if not is_still_there(database, row):  # another worker is at it
+                    continue
+                said = deliver(database, row, sender, environment_opens, clock, done, lease)
+                _land(stores, account, said)
     except CannotConnect as error:
         now = clock()
         by = By(now, "worker")
@@ -312,11 +327,13 @@ def deliver(
     environment_opens: bool,
     clock: Clock,
     done: Delivered,
-) -> None:
-    """One delivery that is due: claim, send, record."""
-    taken = take(database, reply, sender.promise, clock(), environment_opens)
+    lease: timedelta = LEASE,
+) -> tuple[Record, ...]:
+    """One delivery that is due: claim, send, record. Returns what the platform said of the message
+    where it shows no echo of it."""
+    taken = take(database, reply, sender.promise, clock(), environment_opens, lease)
     if taken is None:
-        return
+        return ()
     try:
         result = transmit(taken, sender, clock)
     except BaseException as end:  # the process is told to end: it may have arrived
@@ -326,7 +343,7 @@ def deliver(
     name = taken.delivery.delivery_id
     if after is None:
         done.lost.append(name)
-        return
+        return ()
     places = {
         "sent": done.sent,
         "approved": done.put_off,
@@ -339,6 +356,19 @@ def deliver(
         until = min(after.not_before, now + LONGEST_ACCOUNT_WAIT)
         if until > now:
             wait_to_send(database, after.account, until, after.reason)
+    return result.records if isinstance(result, Sent) else ()
+
+
+def _land(stores: Stores, account: str, records: Sequence[Record]) -> None:
+    """Bring in what was sent, where no echo will. It is recorded as sent already: if this is
+    killed, the inbox does not show it, and nothing goes out again."""
+    if not records:
+        return
+    landing = Landing(stores.lake, WorkQueue(stores.database), account)
+    intake = Intake(stores.database, landing, Counts(), "deliveries")
+    for record in records:
+        intake.take(record)
+    intake.flush()
 
 
 def deliver_one(
@@ -357,5 +387,6 @@ def deliver_one(
     row = load_delivery(stores.database, delivery_id)
     for one in due_deliveries([row], clock().wall, opens):
         channels = senders or LiveSenders(stores)
-        _deliver_account(stores.database, channels, one.delivery.account, [one], opens, clock, done)
+        account = one.delivery.account
+        _deliver_account(stores, channels, account, [one], opens, LEASE, clock, done)
     return done

@@ -33,7 +33,7 @@ class Explanation:
 
     reply: Outgoing
     approval: Row  # approved_by, approved_at, automatic, edited, category, content_hash, …
-    draft: Row | None  # text, model, reason, rests_on; None: the approver's own text, or gone
+    draft: Row | None  # day, version, text, model, reason, rests_on; None: a text of their own
     messages: list[SeenMessage]  # in order of time
     attempts: list[Row]
     log: list[Row]
@@ -46,32 +46,19 @@ def explain(database: Database, user_id: str, delivery_id: str) -> Explanation:
     name = reply.delivery.delivery_id
     approval = database.execute(
         "SELECT approved_by, approved_at, automatic, edited, category, content_hash, "
-        "source_version, draft_day, draft_version, send_at, expires_at FROM approvals "
+        "source_version, draft_day, draft_version, draft, send_at, expires_at FROM approvals "
         "WHERE approval_id = ?",
         (reply.delivery.approval_id,),
     )[0]
+    draft = approval.pop("draft")
     return Explanation(
         reply,
         approval,
-        _draft(database, reply, approval),
+        orjson.loads(draft) if draft else None,
         _messages(database, reply),
         outbox.attempts(name),
         outbox.log(name),
     )
-
-
-def _draft(database: Database, reply: Outgoing, approval: Row) -> Row | None:
-    rows = database.execute(
-        "SELECT day, version, outcome, text, reason, rests_on, confidence, model FROM drafts "
-        "WHERE account = ? AND conversation_id = ? AND day = ? AND version = ?",
-        (
-            reply.delivery.account,
-            reply.conversation_id,
-            approval["draft_day"],
-            approval["draft_version"],
-        ),
-    )
-    return rows[0] | {"rests_on": orjson.loads(rows[0]["rests_on"])} if rows else None
 
 
 def _messages(database: Database, reply: Outgoing) -> list[SeenMessage]:

@@ -147,6 +147,16 @@ def claim(
     return bool(database.execute(sql, (*_params(change), *verified)))
 
 
+def is_still_there(database: Database, reply: Outgoing) -> bool:
+    """Whether nobody has changed the delivery since it was read: a look that takes no lock, before
+    a claim that does."""
+    rows = database.execute(
+        "SELECT 1 FROM deliveries WHERE delivery_id = ? AND fence = ?",
+        (reply.delivery.delivery_id, reply.delivery.fence),
+    )
+    return bool(rows)
+
+
 def waiting_to_leave(
     database: Database,
     now: datetime,
@@ -428,9 +438,18 @@ def insert_approval(database: Database, new: NewApproval) -> Standing | None:
             f"AND b.category = {at['category']} AND b.automatic = 1 "
             f"AND b.approved_at >= substr({at['approved_at']}, 1, 10)))"
         )
+    # The draft itself goes with it: when the conversation is over, the inbox lets go of it.
+    draft = (
+        "(SELECT json_object('day', w.day, 'version', w.version, 'text', w.text, 'model', w.model, "
+        "'reason', w.reason, 'rests_on', json(w.rests_on), 'confidence', w.confidence) "
+        f"FROM drafts AS w WHERE w.account = {at['account']} "
+        f"AND w.conversation_id = {at['conversation_id']} AND w.day = {at['draft_day']} "
+        f"AND w.version = {at['draft_version']})"
+    )
     insert: Statement = (
-        f"INSERT INTO approvals ({', '.join(values)}, sender) SELECT {', '.join(at.values())}, "
-        f"p.platform || ' ' || p.me FROM accounts AS p WHERE {' AND '.join(conditions)}",
+        f"INSERT INTO approvals ({', '.join(values)}, sender, draft) "
+        f"SELECT {', '.join(at.values())}, p.platform || ' ' || p.me, {draft} "
+        f"FROM accounts AS p WHERE {' AND '.join(conditions)}",
         tuple(values.values()),
     )
     was_written = "EXISTS (SELECT 1 FROM approvals WHERE approval_id = ?1)"

@@ -52,6 +52,7 @@ from communicator_pipeline.storage import home
 from communicator_pipeline.storage.accounts import Channel, Person
 from communicator_pipeline.storage.landing import Envelope
 
+BASE_URL = "http://127.0.0.1:8701"
 TIMEOUT = httpx.Timeout(10.0)
 SOON = timedelta(seconds=1)  # it is on this machine: when it is back, it is back at once
 EVENTS = "events"  # the one stream of what is new
@@ -64,7 +65,7 @@ class SandboxLive:
     fields = (
         Field("name", "who you are in the chat", default="you"),
         Field("mode", "what sending is like: key, lookup or neither", default="key"),
-        Field("base_url", "the server's address", default="http://127.0.0.1:8701"),
+        Field("base_url", "the server's address", default=BASE_URL),
         Field("token", "its token (empty: the one of this home)", secret=True, default=""),
     )
     cadence = timedelta(seconds=1)

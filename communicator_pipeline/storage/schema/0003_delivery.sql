@@ -20,6 +20,7 @@ CREATE TABLE approvals (
     category TEXT,                      -- of the conversation, as it was then
     draft_day TEXT,                     -- the draft that it came from; null: the approver's own
     draft_version INTEGER,
+    draft TEXT,                         -- JSON: that draft's text, model, reason, what it rests on
     edited INTEGER NOT NULL DEFAULT 0,  -- a draft whose text a person changed
     automatic INTEGER NOT NULL DEFAULT 0, -- approved by a policy, not by a person
     approved_by TEXT NOT NULL,          -- user id; of a policy: who opened it
@@ -36,7 +37,7 @@ CREATE INDEX approvals_automatic ON approvals (account, category, approved_at) W
 
 CREATE TRIGGER approvals_do_not_change BEFORE UPDATE OF approval_id, account, conversation_id,
     channel_id, thread_id, reply_to, text, attachments, content_hash, source_version, sender,
-    draft_day, draft_version, edited, automatic, approved_by, approved_at, send_at ON approvals
+    draft_day, draft_version, draft, edited, automatic, approved_by, approved_at, send_at ON approvals
 BEGIN
     SELECT RAISE(ABORT, 'what was approved does not change: undo it and approve anew');
 END;
