@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 GATEWAY_PORT ?= 8700
 SANDBOX_PORT ?= 8701
+# Which of the fault tests: all of them take hours. A tenth of each is part of `make test`.
+FAULTS ?= communicator_pipeline_tests
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
@@ -56,7 +58,7 @@ test-peers: install  ## Test the platforms against servers that others wrote (in
 	@$(BIN)/pytest -m peers
 
 test-faults: install  ## Kill imports, pushes and materialisations at random moments, at full size
-	@$(BIN)/pytest -m faults
+	@$(BIN)/pytest -m faults $(FAULTS)
 
 lint: install  ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster import AssetRecordsFilter, DagsterInstance, RunsFilter
 
+from communicator_pipeline.ingestion.connecting import clear_removed
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.landing import compact, landed_months
+from communicator_pipeline.storage.queue import IngestionQueue
 
 KEEP_RUNS = timedelta(days=1)
 """A superseded run is kept for a day, for whoever wants to see what happened."""
@@ -86,14 +88,21 @@ def _needed(instance: DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> se
 
 
 def collect_lake_garbage(stores: Stores, now: datetime) -> int:
-    """Delete the lake's files that no manifest has named for an hour; returns how many."""
-    collected = 0
+    """Delete the lake's files that no manifest has named for an hour, and what has come into
+    removed accounts; returns how many."""
+    collected = clear_removed(stores, now)
     for account in account_keys(stores.database):
         for asset in LAKE_ASSETS:
             for month in stores.lake.months(asset, account):
                 partition = AccountMonth(account, month)
                 collected += stores.lake.collect_garbage(asset, partition, now)
     return collected
+
+
+def forget_what_is_over(stores: Stores, now: datetime) -> int:
+    """Delete pushes that landed long ago, and what has come into removed accounts, each as soon
+    as it may go; returns how many pushes and objects went."""
+    return IngestionQueue(stores.database).forget_old(now) + clear_removed(stores, now)
 
 
 def compact_landings(stores: Stores, now: datetime) -> int:

@@ -48,6 +48,10 @@ row is the longest that a change can travel before the grouping window closes.""
 class RunFailed(RuntimeError):
     """A run did not succeed; the message says what failed."""
 
+    def __init__(self, why: str, run_id: str = "") -> None:
+        super().__init__(why)
+        self.run_id = run_id
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -134,6 +138,7 @@ def materialise_touched(
             try:
                 finished.append(run_range(instance, job, run, preview))
             except RunFailed as error:
+                work.give_back(error.run_id)
                 failed[run.account] = error  # the other accounts have done nothing wrong
             else:
                 say(finished[-1])
@@ -215,8 +220,9 @@ def deliver(stores: Stores, instance: DagsterInstance, job: dg.JobDefinition) ->
     return _finished(instance, job, dg.RunConfig(), {}, "", "", "")
 
 
-def fail_abandoned_runs(instance: DagsterInstance) -> list[str]:
-    """Report as failed the runs whose process on this machine is dead; returns their ids.
+def fail_abandoned_runs(instance: DagsterInstance, work: WorkQueue | None = None) -> list[str]:
+    """Report as failed the runs whose process on this machine is dead, and give back their days;
+    returns their ids.
 
     A run that is executed in process stays STARTED when it is killed, and takes one of the few
     places that the run queue has.
@@ -226,11 +232,32 @@ def fail_abandoned_runs(instance: DagsterInstance) -> list[str]:
     )
     abandoned = []
     for run in unfinished:
-        host, _, pid = run.tags.get(PROCESS_TAG, "").rpartition(":")
-        if host == gethostname() and not Path(f"/proc/{pid}").exists() and _has_proc():
+        host, pid, started = [*run.tags.get(PROCESS_TAG, "").split(":"), "", ""][:3]
+        if host == gethostname() and _has_proc() and not _lives(pid, started):
             instance.report_run_failed(run, "the process that executed the run has died")
+            if work is not None:
+                work.give_back(run.run_id)
             abandoned.append(run.run_id)
     return abandoned
+
+
+def _this_process() -> str:
+    """Host, process id, and when it started: in a container that was started again the ids are
+    the same."""
+    return f"{gethostname()}:{os.getpid()}:{_started(str(os.getpid()))}"
+
+
+def _lives(pid: str, started: str) -> bool:
+    return Path(f"/proc/{pid}").exists() and started in ("", _started(pid))
+
+
+def _started(pid: str) -> str:
+    """When the process started, in the machine's own ticks; "" where nobody can tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]  # field 22; the name before it may hold anything
 
 
 def _has_proc() -> bool:
@@ -239,7 +266,7 @@ def _has_proc() -> bool:
 
 def register_accounts(stores: Stores, instance: DagsterInstance) -> None:
     """Make every account a partition; clear up after runs that died."""
-    fail_abandoned_runs(instance)
+    fail_abandoned_runs(instance, WorkQueue(stores.database))
     known = set(instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(stores.database) if key not in known]
     if new:
@@ -309,7 +336,7 @@ def _finished(
             ops=config.ops, loggers={"console": {"config": {"log_level": "CRITICAL"}}}
         ),
         raise_on_error=False,
-        tags={**tags, PROCESS_TAG: f"{gethostname()}:{os.getpid()}", **REPOSITORY_TAGS},
+        tags={**tags, PROCESS_TAG: _this_process(), **REPOSITORY_TAGS},
     )
     checks = tuple(
         f"{check.asset_key.to_user_string()}: {check.check_name}"
@@ -317,7 +344,7 @@ def _finished(
         if not check.passed
     )
     if not result.success:
-        raise RunFailed(_why(result, account or job.name, checks))
+        raise RunFailed(_why(result, account or job.name, checks), result.run_id)
     materialised = [e for e in result.all_events if e.is_step_materialization]
     seconds = time.monotonic() - began
     return FinishedRun(result.run_id, account, first, last, len(materialised), checks, seconds)

@@ -24,6 +24,9 @@ from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.workers import Workers
 
+RUN_KEY = "dagster/run_key"
+"""The tag in which Dagster keeps the key that a run was asked for with."""
+
 
 def _registered(context: dg.ScheduleEvaluationContext, stores: LocalStores) -> list[str]:
     """The accounts that are partitions already: one too new for that would break the tick."""
@@ -87,7 +90,12 @@ def watch_connections(
     # A dead token brings no run by itself; and one that is still dead needs no other check.
     states = "|".join(f"{health.account}:{health.trouble_kind}" for health in healths)
     digest_of_states = hashlib.sha256(states.encode()).hexdigest()[:16]
-    return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}:{digest_of_states}")
+    run_key = f"{context.scheduled_execution_time:%Y-%m-%d}:{digest_of_states}"
+    # A schedule's run key holds for its own tick only: the last run tells what was seen last.
+    last = context.instance.get_runs(dg.RunsFilter(job_name=connection_checks.name), limit=1)
+    if last and last[0].tags.get(RUN_KEY) == run_key:
+        return dg.SkipReason("nothing has changed since the last check")
+    return dg.RunRequest(run_key=run_key)
 
 
 @dg.schedule(

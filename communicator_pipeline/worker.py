@@ -29,11 +29,12 @@ from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.policies import approve_by_policy
 from communicator_pipeline.delivery.recovery import confirm_echoes
 from communicator_pipeline.delivery.voiding import raise_notices, sweep
-from communicator_pipeline.ingestion.poll import AT_ONCE, poll_one
-from communicator_pipeline.ingestion.pull import PullReport
+from communicator_pipeline.ingestion.poll import AT_ONCE, MAY_GO_ON, poll_history, poll_new
+from communicator_pipeline.ingestion.pull import PullReport, unfinished_history
 from communicator_pipeline.ingestion.push import drain
-from communicator_pipeline.retention import compact_landings
+from communicator_pipeline.retention import compact_landings, forget_what_is_over
 from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import created_at
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.landing import Landing
 from communicator_pipeline.storage.outbox import has_any
@@ -45,12 +46,25 @@ SETTLE_EVERY = timedelta(minutes=1)
 DELIVER_AGAIN_IN = timedelta(seconds=5)
 """After a run of deliveries that failed: the outbox knows what has become of each."""
 
+HISTORIES_AT_ONCE = 2
+"""Accounts whose history goes on at the same time: in places of their own, so that history never
+keeps what is new waiting."""
+
+FIRST_LEASE = timedelta(minutes=1)
+"""Until the run itself has leased its days, which it does when it begins."""
+
 LOOK_EVERY = 0.1
 """Seconds between two looks at the queue and the touched days: two reads of a local file."""
 
 POLL_LOOK_EVERY = timedelta(seconds=1)
 CLEAR_UP_EVERY = timedelta(minutes=1)
 COMPACT_EVERY = timedelta(hours=1)
+
+FAULT_AGAIN = 5.0
+"""Seconds after which a part of the work that met a fault is tried again."""
+
+QUIET = ("ok", "busy", "not supported", "unfinished", "removed")
+"""How a pull may end without anybody being told."""
 
 FAILED_RUN_AGAIN = (5, 30, 120, 600)
 """Seconds after which an account whose run failed is tried again, each time longer."""
@@ -90,7 +104,11 @@ class _Resting:
 
 
 class Worker:
-    """One worker. `step` does what there is to do now; `run` goes on until it is told to stop."""
+    """One worker. `step` does what there is to do now; `run` goes on until it is told to stop.
+
+    Taking in (the queue, the polls) and acting on it (runs, deliveries) are two loops, each in a
+    thread of its own: a long run keeps no push of another account waiting.
+    """
 
     def __init__(
         self,
@@ -107,11 +125,18 @@ class Worker:
         self._say = say
         self._workers = Workers(stores.database)
         self._work = WorkQueue(stores.database)
-        self._landings: dict[str, Landing] = {}
+        self._registered: set[str] = set()  # accounts that are partitions
+        self._loops: list[threading.Thread] = []
+        self._landings: dict[str, tuple[str, Landing]] = {}
         self._resting = _Resting()
         self._stop = threading.Event()
+        self._news = threading.Event()  # something has landed
+        self._ailing: set[str] = set()  # parts of the work that met a fault the last time
         self._polls: dict[str, Future[PullReport]] = {}
+        self._histories: dict[str, Future[PullReport]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, "poll")
+        self._history_pool = ThreadPoolExecutor(HISTORIES_AT_ONCE, "history")
+        self._rests_until: dict[str, float] = {}  # part of the work → of the monotonic clock
         self._next_poll = self._next_clear_up = datetime.min.replace(tzinfo=UTC)
         self._next_settling = self._next_delivery = datetime.min.replace(tzinfo=UTC)
         self._next_compact = datetime.now(UTC) + COMPACT_EVERY
@@ -119,6 +144,7 @@ class Worker:
     def stop(self, *_: object) -> None:
         """End after what is under way."""
         self._stop.set()
+        self._news.set()
 
     def run(self) -> None:
         """Work until `stop`, or a signal to end. A fault is said, and the work goes on.
@@ -130,51 +156,85 @@ class Worker:
             signal.signal(name, self.stop)
         threads = [
             threading.Thread(target=self._beat, name="heartbeat"),
-            threading.Thread(target=self._go_on, name="work"),
+            threading.Thread(target=self._go_on, args=(self._take_in, self._stop), name="intake"),
+            threading.Thread(target=self._go_on, args=(self._act, self._news), name="work"),
         ]
-        for thread in threads:
+        self._loops = threads[1:]
+        for thread in reversed(threads):
             thread.start()
         for thread in threads:
             thread.join()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._history_pool, self._pool):
+            pool.shutdown(wait=True, cancel_futures=True)
         self._workers.leave()
 
-    def _go_on(self) -> None:
+    def _go_on(self, work: Callable[[], bool], wake: threading.Event) -> None:
         while not self._stop.is_set():
-            try:
-                busy = self.step()
-            except Exception as error:
-                log.exception("the worker met a fault")
-                self._say(f"a fault, tried again in 5 s: {type(error).__name__}: {error}")
-                self._stop.wait(5)
-                continue
-            if not busy:
-                self._stop.wait(LOOK_EVERY)
+            if not work() and wake.wait(LOOK_EVERY) and not self._stop.is_set():
+                wake.clear()
 
     def step(self) -> bool:
-        """Deliver, drain, poll, materialise one account; returns whether there was anything to
-        do. Replies go first: they are few, and somebody has pressed a button for them."""
-        now = datetime.now(UTC)
-        self._clear_up(now)
-        self._deliver(now)
+        """Take in and act, once; returns whether there was anything to do."""
+        taken = self._take_in()
+        return self._act() or taken
+
+    def _take_in(self) -> bool:
+        """Drain the queue, and see to the polls."""
+        self._try("polling", self._poll)
+        return self._try("draining", self._drain)
+
+    def _act(self) -> bool:
+        """Deliver, and materialise one account. Replies go first: they are few, and somebody has
+        pressed a button for them."""
+        self._try("clearing up", self._clear_up)
+        self._try("delivering", self._deliver)
+        return self._try("materialising", self._materialise_first)
+
+    def _try(self, what: str, part: Callable[[datetime], bool | None]) -> bool:
+        """Do one part of the work. A fault of it is said, and keeps none of the others from
+        being done."""
+        if self._rests_until.get(what, 0.0) > time.monotonic():
+            return False
+        try:
+            busy = part(datetime.now(UTC))
+        except Exception as error:
+            log.exception("%s met a fault", what)
+            self._ailing.add(what)
+            self._rests_until[what] = time.monotonic() + FAULT_AGAIN
+            self._say(f"{what}: a fault, tried again in 5 s: {type(error).__name__}: {error}")
+            return False
+        self._ailing.discard(what)
+        return bool(busy)
+
+    def _drain(self, now: datetime) -> bool:
         drained = drain(self._stores, self._landing)
         self.worked.pushes += drained.taken
-        self._poll(now)
+        if drained.accounts:
+            self._news.set()
+        return drained.taken > drained.put_off
+
+    def _materialise_first(self, now: datetime) -> bool:
         touched = [d for d in self._work.unleased(now) if not self._resting.rests(d.account)]
-        if not touched:
-            return drained.taken > 0
-        self._materialise(_first(touched), now)
-        return True
+        if touched:
+            self._materialise(_first(touched), now)
+        return bool(touched)
 
     def _materialise(self, run: WantedRun, now: datetime) -> None:
         # Leased, so that a sensor beside us does not ask for the same; the run renews it.
-        self._work.lease(run.days, now)
+        self._work.lease(run.days, now, FIRST_LEASE)
         try:
+            if run.account not in self._registered:
+                runs.register_accounts(self._stores, self._instance)
+                self._registered.add(run.account)
             finished = runs.run_range(self._instance, self._job, run)
-        except runs.RunFailed as failed:
+        except Exception as fault:
             self.worked.failed_runs += 1
             self._resting.failed(run.account)
-            self._say(str(failed))
+            self._work.release(run.days)
+            if not isinstance(fault, runs.RunFailed):
+                raise
+            self._work.give_back(fault.run_id)
+            self._say(str(fault))
             return
         self.worked.runs += 1
         self._resting.worked(run.account)
@@ -210,22 +270,35 @@ class Worker:
 
     def _poll(self, now: datetime) -> None:
         """Start pulls of due accounts in threads of their own; take up those that are done."""
-        for account, future in list(self._polls.items()):
-            if future.done():
-                del self._polls[account]
-                self.worked.pulls += 1
-                self._told(future.result())
+        for account, future in _taken_up(self._polls):
+            self.worked.pulls += 1
+            report = future.result()
+            self._told(report)
+            if report.state in MAY_GO_ON:
+                self._go_on_with_history(account)
+        for _, future in _taken_up(self._histories):
+            self._told(future.result())
         if now < self._next_poll:
             return
         self._next_poll = now + POLL_LOOK_EVERY
         for account in Connections(self._stores).due(now):
             if account not in self._polls and len(self._polls) < AT_ONCE:
-                self._polls[account] = self._pool.submit(poll_one, self._stores, account)
+                self._polls[account] = self._pool.submit(
+                    poll_new, self._stores, account, self._stop.is_set
+                )
+
+    def _go_on_with_history(self, account: str) -> None:
+        if account in self._histories or unfinished_history(self._stores, account) is None:
+            return
+        self._histories[account] = self._history_pool.submit(
+            poll_history, self._stores, account, self._stop.is_set
+        )
 
     def _told(self, report: PullReport) -> None:
         if report.kept:
+            self._news.set()
             self._say(f"{report.account}: {report.kept} new")
-        elif report.state not in ("ok", "busy", "not supported"):
+        elif report.state not in QUIET:
             self._say(f"{report.account}: {report.state}: {report.words}")
 
     def _clear_up(self, now: datetime) -> None:
@@ -238,20 +311,39 @@ class Worker:
         if now >= self._next_compact:
             self._next_compact = now + COMPACT_EVERY
             compact_landings(self._stores, now)
+            forget_what_is_over(self._stores, now)
 
     def _landing(self, account: str) -> Landing:
-        """The account's landing zone, with its index kept in memory: 20 bytes per message."""
-        if account not in self._landings:
-            self._landings[account] = Landing(self._stores.lake, self._work, account)
-        return self._landings[account]
+        """The account's landing zone, with its index kept in memory: 20 bytes per message. An
+        account that was removed and made anew has another one. For the intake's thread only."""
+        born = created_at(self._stores.database, account)
+        known = self._landings.get(account)
+        if known is None or known[0] != born:
+            self._landings.pop(account, None)
+            known = born, Landing(self._stores.lake, self._work, account)
+            self._landings[account] = known
+        return known[1]
 
     def _beat(self) -> None:
+        """Say that this worker lives, while the work succeeds: whoever only fails must not keep
+        the sensor from standing in."""
         while not self._stop.is_set():
             try:
-                self._workers.beat(datetime.now(UTC))
+                if not self._ailing and all(loop.is_alive() for loop in self._loops):
+                    self._workers.beat(datetime.now(UTC))
             except Exception:
                 log.exception("the heartbeat could not be written")
             self._stop.wait(BEAT_EVERY.total_seconds())
+
+
+def _taken_up(
+    futures: dict[str, Future[PullReport]],
+) -> list[tuple[str, Future[PullReport]]]:
+    """Those that are done, taken out."""
+    done = [(account, future) for account, future in futures.items() if future.done()]
+    for account, _ in done:
+        del futures[account]
+    return done
 
 
 def _first(touched: list[DirtyDay]) -> WantedRun:

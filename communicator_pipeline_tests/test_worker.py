@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,10 +19,13 @@ import pytest
 from dagster import DagsterInstance
 
 from communicator_pipeline import runs
+from communicator_pipeline import worker as worker_module
 from communicator_pipeline.definitions import build_definitions
-from communicator_pipeline.ingestion.connecting import add_account
+from communicator_pipeline.ingestion.connecting import add_account, remove_account
 from communicator_pipeline.ingestion.push import receive
+from communicator_pipeline.platforms.example.live import ExampleClient
 from communicator_pipeline.platforms.example.server import ExampleServer
+from communicator_pipeline.platforms.protocol import Page, PullRequest, Window
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.connections import Connections
@@ -44,7 +49,14 @@ def definitions(stores: Stores) -> dg.Definitions:
 
 
 @pytest.fixture
-def worker(stores: Stores, instance: DagsterInstance, definitions: dg.Definitions) -> Worker:
+def worker(
+    stores: Stores,
+    instance: DagsterInstance,
+    definitions: dg.Definitions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Worker:
+    # On a slow machine an account would have rested before the others are through.
+    monkeypatch.setattr(worker_module, "FAILED_RUN_AGAIN", (3_600,) * 4)
     return Worker(stores, instance, definitions)
 
 
@@ -138,6 +150,166 @@ def test_an_account_whose_run_fails_rests_and_the_others_go_on(
     assert [d.account for d in WorkQueue(stores.database).dirty()] == ["ana-bad"]
 
 
+def test_a_part_that_fails_keeps_no_other_from_being_done(
+    stores: Stores, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(stores)
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+
+    def broken(*_: object) -> None:
+        raise OSError("a moment's trouble")
+
+    for part in ("_deliver", "_poll", "_clear_up"):
+        monkeypatch.setattr(worker, part, broken)
+    assert worker.step()
+    assert (worker.worked.pushes, worker.worked.runs) == (1, 1)
+
+
+def test_a_worker_that_only_fails_does_not_count_as_living(
+    stores: Stores, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("the database cannot be read")
+
+    beats: list[datetime] = []
+    monkeypatch.setattr(worker_module, "BEAT_EVERY", timedelta(seconds=0.01))
+    monkeypatch.setattr(worker_module, "FAULT_AGAIN", 0.01)
+    monkeypatch.setattr(worker._workers, "beat", beats.append)
+    heart = threading.Thread(target=worker._beat)
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_module, "drain", broken)
+        worker.step()
+        heart.start()
+        time.sleep(0.1)
+        assert beats == []
+    time.sleep(0.02)
+    worker.step()
+    time.sleep(0.1)
+    worker.stop()
+    heart.join()
+    assert beats
+
+
+def test_a_long_run_keeps_no_push_of_another_account_waiting(
+    stores: Stores, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(stores, ACCOUNT, "ana-other")
+    began, over = threading.Event(), threading.Event()
+
+    def long(*_: object) -> object:
+        began.set()
+        over.wait(30)
+        raise runs.RunFailed("told to end")
+
+    monkeypatch.setattr(runs, "run_range", long)
+    monkeypatch.setattr(worker_module.signal, "signal", lambda *_: None)
+    running = threading.Thread(target=worker.run)
+    running.start()
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    assert began.wait(30)
+    receive(stores, "generic", "ana-other", push(question(2)))
+    deadline = time.monotonic() + 10
+    waiting = "SELECT count(*) AS n FROM pushes WHERE state = 'waiting'"
+    while stores.database.execute(waiting)[0]["n"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not over.is_set()
+    worker.stop()
+    over.set()
+    running.join()
+
+
+def test_a_run_that_failed_is_tried_again_when_its_account_has_rested(
+    stores: Stores, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(stores)
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    with monkeypatch.context() as patched:
+
+        def broken(*_: object) -> None:
+            raise OSError("a moment's trouble")
+
+        patched.setattr("communicator_pipeline.chain.raw_messages.message_versions", broken)
+        all_done(worker)
+    assert worker.worked.failed_runs == 1
+    assert len(WorkQueue(stores.database).unleased(datetime.now(UTC))) == 1
+    worker._resting.worked(ACCOUNT)
+    all_done(worker)
+    assert (worker.worked.runs, WorkQueue(stores.database).dirty()) == (1, [])
+
+
+def test_the_days_of_a_run_that_was_killed_are_free_when_it_is_reported_as_failed(
+    stores: Stores, instance: DagsterInstance, definitions: dg.Definitions
+) -> None:
+    work = WorkQueue(stores.database)
+    now = datetime.now(UTC)
+    dead = f"{socket.gethostname()}:{os.getpid()}:1"  # the same id, started at another time
+    run = instance.create_run_for_job(
+        runs.chain_job(definitions),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={runs.PROCESS_TAG: dead, "dagster/partition": "ana-chat|2026-11"},
+    )
+    work.mark("ana-chat", ["2026-11-03"], "a test")
+    work.claim(run.run_id, "ana-chat", "2026-11", ["2026-11-03"])
+    assert work.unleased(now) == []
+    runs.register_accounts(stores, instance)
+    assert [day.day for day in work.unleased(now)] == ["2026-11-03"]
+    alive = instance.create_run_for_job(
+        runs.chain_job(definitions),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={runs.PROCESS_TAG: runs._this_process(), "dagster/partition": "ana-chat|2026-11"},
+    )
+    assert runs.fail_abandoned_runs(instance) == []
+    assert alive.run_id
+
+
+def test_an_account_that_is_made_anew_has_a_landing_zone_of_its_own(
+    stores: Stores, worker: Worker
+) -> None:
+    connect(stores)
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    all_done(worker)
+    remove_account(stores, "ana", ACCOUNT)
+    stores.database.execute("DELETE FROM removed_accounts")  # an hour or two later
+    connect(stores)
+    receive(stores, "generic", ACCOUNT, push(question(1)))
+    all_done(worker)
+    assert len(Inbox(stores.database, "ana").conversations(ACCOUNT)) == 1
+
+
+def test_history_of_many_accounts_keeps_none_waiting_for_what_is_new(
+    stores: Stores, worker: Worker, example: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: ExampleClient, request: PullRequest) -> Iterator[Page]:
+        while request.window is not None:
+            time.sleep(0.05)
+            yield Page(cursors={"page": "1"})
+
+    monkeypatch.setattr(ExampleClient, "pull", slow)
+    window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    connections = Connections(stores)
+    names = [f"ana-history-{number}" for number in range(9)]
+    with ExampleServer() as peer:
+        for account in (*names, EXAMPLE):
+            add_account(stores, "ana", account, "example", peer.values, lambda f: "")
+            connections.set_cadence(account, timedelta(seconds=1))
+        for account in names:
+            connections.ask_for_history(account, window)
+        deadline = time.monotonic() + 30
+        seen: set[str | None] = set()
+        while len(seen - {None}) < 3:
+            assert time.monotonic() < deadline
+            worker.step()
+            seen.add(connections.health(EXAMPLE).pulled_at)
+            time.sleep(0.02)
+        assert len(worker._histories) > 2
+        began = time.monotonic()
+        worker.stop()
+        for pool in (worker._history_pool, worker._pool):
+            pool.shutdown(wait=True, cancel_futures=True)
+        assert time.monotonic() - began < 2
+
+
 def test_due_accounts_are_polled_and_make_no_run_without_news(
     stores: Stores, worker: Worker, instance: DagsterInstance, example: None
 ) -> None:
@@ -200,6 +372,32 @@ def test_the_poll_schedule_asks_for_a_run_only_when_it_is_needed(
         assert result.success
         assert wanted() == 0  # not due again yet
     assert len(WorkQueue(stores.database).dirty(EXAMPLE)) == 1
+
+
+def test_the_connections_are_checked_when_one_falls_ill_or_is_well_again_and_daily(
+    stores: Stores, definitions: dg.Definitions, instance: DagsterInstance
+) -> None:
+    connect(stores)
+    schedule = definitions.get_repository_def().get_schedule_def("watch_connections")
+    noon = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+    def wanted(moment: datetime) -> int:
+        with dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=moment, resources={"stores": _stores()}
+        ) as context:
+            requests = schedule.evaluate_tick(context).run_requests or ()
+        for request in requests:  # as the daemon makes it
+            tags = {"dagster/run_key": str(request.run_key)}
+            instance.create_run_for_job(definitions.resolve_job_def("connection_checks"), tags=tags)
+        return len(requests)
+
+    ticks = [noon + timedelta(minutes=10 * number) for number in range(5)]
+    assert [wanted(tick) for tick in ticks[:2]] == [1, 0]
+    Connections(stores).note_trouble(ACCOUNT, "login needed", "x", noon, 1)
+    assert [wanted(tick) for tick in ticks[2:4]] == [1, 0]
+    Connections(stores).set_settings(ACCOUNT, Connections(stores).settings(ACCOUNT))
+    assert wanted(ticks[4]) == 1
+    assert wanted(noon + timedelta(days=1)) == 1
 
 
 def test_a_worker_that_was_not_heard_of_is_dead(stores: Stores) -> None:

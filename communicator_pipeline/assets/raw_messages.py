@@ -14,7 +14,7 @@ from communicator_pipeline.assets.partition_runs import (
 )
 from communicator_pipeline.chain import raw_messages as chain
 from communicator_pipeline.chain.scope import Scope
-from communicator_pipeline.ingestion.pull import PullReport, fetch_missing
+from communicator_pipeline.ingestion.pull import fetch_missing
 from communicator_pipeline.messages import MESSAGE_SCHEMA
 from communicator_pipeline.partitions import account_months
 from communicator_pipeline.resources import LocalStores
@@ -66,11 +66,8 @@ def _fetch(context: dg.AssetExecutionContext, stores: Stores, scope: Scope) -> N
         time.sleep(max(0.0, seconds) + 0.05)
         return True
 
-    def watch(report: PullReport) -> None:
-        WorkQueue(stores.database).renew(context.run.run_id)
-
     for account, window in chain.windows(scope):
-        for report in fetch_missing(stores, account, window, wait, watch):
+        for report in fetch_missing(stores, account, window, wait):
             context.log.info(
                 "%s: %s, %s new, %s updated%s",
                 account,

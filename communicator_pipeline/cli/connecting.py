@@ -293,7 +293,7 @@ def rotate_keys(
         if new_key:
             opened.keys.add_key()
         count = Connections(opened).seal_anew()
-        gone = opened.keys.drop_old_keys()
+        gone = Connections(opened).drop_old_keys()
     out.print(f"{count} credentials are encrypted anew; {gone} old keys are gone.")
 
 

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 
 from communicator_pipeline.gateway import pushes
 from communicator_pipeline.gateway.queue_writer import QueueWriter
+from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.queue import IngestionQueue
 
@@ -26,6 +27,7 @@ def create_app(stores: Stores) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(platforms)  # else the first push waits while they are imported
         async with QueueWriter(IngestionQueue(stores.database)) as writer:
             app.state.queue_writer = writer
             yield

@@ -6,11 +6,19 @@ landing (`ingestion/push.py`). Nothing else happens before the acknowledgement.
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from fastapi import APIRouter, Request, Response
 
-from communicator_pipeline.ingestion.push import TAKEN, Reply, connection_on, verify
+from communicator_pipeline.ingestion.push import (
+    TAKEN,
+    Reply,
+    connection_on,
+    judge,
+    look_up,
+    verify,
+)
 from communicator_pipeline.platforms.protocol import Connection, Push
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.queue import LARGEST_BODY
@@ -18,6 +26,10 @@ from communicator_pipeline.storage.queue import LARGEST_BODY
 CONNECTION_KEPT = 5.0
 """Seconds for which a connection is kept decrypted; a new secret counts after them."""
 
+LONGEST_BODY = 10.0
+"""Seconds that a body may take: whoever sends slowly holds memory, and is not a platform."""
+
+TOO_SLOW = Reply(408, b'{"error": "the body took too long"}')
 TOO_LARGE = Reply(413, b'{"error": "the body is larger than 1 MB"}')
 NOT_WRITTEN = Reply(503, b'{"error": "not written: push it again"}')
 
@@ -31,18 +43,24 @@ def router(stores: Stores) -> APIRouter:
         "/push/{platform}/{account}",
         responses={
             401: {"description": "Not verified, or no such account"},
+            408: {"description": "The body took too long"},
             413: {"description": "Larger than 1 MB"},
-            503: {"description": "Could not be written"},
+            503: {"description": "Could not be verified or written"},
         },
     )
     async def push(platform: str, account: str, request: Request) -> Response:
         """Take what a platform pushes."""
-        body = await _body(request)
+        found = look_up(lambda key: connections.get(platform, key), platform, account)
+        if isinstance(found, Reply):
+            return _response(found)
+        try:
+            async with asyncio.timeout(LONGEST_BODY):
+                body = await _body(request)
+        except TimeoutError:
+            return _response(TOO_SLOW)
         if body is None:
             return _response(TOO_LARGE)
-        verdict = verify(
-            lambda key: connections.get(platform, key), platform, account, _push(request, body)
-        )
+        verdict = judge(*found, account, _push(request, body))
         if isinstance(verdict, Reply):
             return _response(verdict)
         try:
@@ -52,7 +70,11 @@ def router(stores: Stores) -> APIRouter:
         return _response(TAKEN)
 
     @routes.get(
-        "/push/{platform}/{account}", responses={401: {"description": "Not a platform's question"}}
+        "/push/{platform}/{account}",
+        responses={
+            401: {"description": "Not a platform's question"},
+            503: {"description": "Could not be verified"},
+        },
     )
     async def challenge(platform: str, account: str, request: Request) -> Response:
         """Answer the question by which a platform makes sure whose the endpoint is."""

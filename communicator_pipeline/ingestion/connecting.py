@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol, cast
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from communicator_pipeline.ingestion.owner import set_owner
 from communicator_pipeline.platforms import live_side
 from communicator_pipeline.platforms.protocol import Ask, Connection, Identity, Live
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import Account, Accounts, Person, know_people
+from communicator_pipeline.storage.accounts import (
+    Account,
+    Accounts,
+    NotFound,
+    Person,
+    account_keys,
+    know_people,
+    load_account,
+    removed_accounts,
+)
 from communicator_pipeline.storage.connections import Connections
-from communicator_pipeline.storage.database import Statement
-from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
+from communicator_pipeline.storage.database import Statement, now_text, utc_text
+from communicator_pipeline.storage.lake import ACCOUNT_PATTERN, AccountMonth, attachment_key, texts
+from communicator_pipeline.storage.landing import landed_months, notes_of_joining, read_landing
 
 FIRST_LOOK_BACK = timedelta(days=14)
 """How far back a new account begins: enough to see what waits, little enough to be there soon."""
 
+
+ATTACHMENTS = "attachments"  # the asset that names the stored contents
 
 SENDING = "sending"
 """A setting of every account, whatever its platform: `open` lets replies leave."""
@@ -48,15 +66,25 @@ def add_account(
     """Log in with the values of the platform's fields, and keep the account; without a key it
     gets one such as `ana-slack-acme`.
 
-    Nothing is kept unless the platform says who it is. Raises `ValueError` for what is missing or
-    wrong, `PlatformError` if the platform refuses.
+    Nothing is kept unless the platform says who it is. An account that is somebody's stays theirs:
+    another login on the same place is an account of its own. Raises `ValueError` for what is
+    missing or wrong, `PlatformError` if the platform refuses.
     """
+    clear_removed(stores, datetime.now(UTC))  # the key may be free by now
     accounts = Accounts(stores.database, user_id)
     live = live_side(platform)
-    kept = live.login(_complete(live, values), ask)
+    complete = _complete(live, values)
+    _check(live, complete)
+    kept = live.login(complete, ask)
     settings, secrets = _sorted_out(live, kept)
     identity = _identity(live, Connection(account or "", frozenset(), settings, secrets))
-    account = account or account_key(user_id, platform, identity.place)
+    if account is None:
+        account = _free_key(stores, user_id, platform, identity)
+    elif not _may_be(stores, account, identity):
+        raise ValueError(
+            f"{account} belongs to somebody else on {identity.place} than {identity.name}, who has "
+            "logged in now: give this login a key of its own with --account"
+        )
     found = accounts.add(account, platform, f"{identity.name} on {identity.place}")
     connections = Connections(stores)
     since = datetime.now(UTC) - look_back
@@ -75,6 +103,30 @@ def account_key(user_id: str, platform: str, place: str) -> str:
     if not ACCOUNT_PATTERN.fullmatch(key):
         raise ValueError("give the account a key with --account, such as ana-slack-acme")
     return key
+
+
+def _free_key(stores: Stores, user_id: str, platform: str, identity: Identity) -> str:
+    """The key of the place, or if that is another login's, one that tells them apart."""
+    key = account_key(user_id, platform, identity.place)
+    mine = {account.account for account in Accounts(stores.database, user_id).all()}
+    told_apart = [slug(identity.name), slug(identity.person_ids[0]), *map(str, range(2, 1_000))]
+    for suffix in ("", *(words[:24].strip("-") for words in told_apart if words)):
+        tried = f"{key[: 62 - len(suffix)].strip('-')}-{suffix}" if suffix else key
+        is_free = tried not in account_keys(stores.database)
+        if removed_accounts(stores.database, tried):
+            continue
+        if is_free or (tried in mine and _may_be(stores, tried, identity)):
+            return tried
+    raise ValueError("give the account a key with --account, such as ana-slack-acme")
+
+
+def _may_be(stores: Stores, account: str, identity: Identity) -> bool:
+    """Whether the account is this person's, or nobody's that we know of."""
+    try:
+        me = load_account(stores.database, account).me
+    except NotFound:
+        return True
+    return not me or not me.isdisjoint(identity.person_ids)
 
 
 def slug(text: str) -> str:
@@ -114,47 +166,134 @@ def change_setting(stores: Stores, account: Account, name: str, value: str) -> N
         why = why if name in fields else "is not a setting"
         raise ValueError(f"{name} {why} (settings of {account.platform}: {SENDING}, {known})")
     connections = Connections(stores)
-    connections.set_settings(
-        account.account, {**connections.settings(account.account), name: value}
-    )
+    settings = {**connections.settings(account.account), name: value}
+    _check(live_side(account.platform), settings)
+    connections.set_settings(account.account, settings)
 
 
 def remove_account(stores: Stores, user_id: str, account: str) -> int:
     """Delete an account and everything that it received; returns how many objects went.
 
-    The database goes first: what is left of the lake if this is killed belongs to nobody, and the
-    same call takes it away. Attachments stay if another account has the same content.
+    The database goes first, and notes that the account was removed: what a kill leaves, or
+    whoever was at work on it writes afterwards, is deleted by the same call or by
+    `clear_removed`. Attachments stay if another account has the same content.
     """
-    accounts = Accounts(stores.database, user_id)
-    accounts.get(account)
-    stores.database.batch(_forget(account))
+    removed = removed_accounts(stores.database, account)
+    if not (removed and removed[0]["removed_by"] == user_id):
+        Accounts(stores.database, user_id).get(account)
+        stores.database.batch(_forget(account, user_id))
+    return _delete_objects(stores, account)
+
+
+CLEAN_FOR = timedelta(hours=1)
+"""For how long nothing may have come any more until a removed account's key is free: longer than
+whoever was at work on it takes to meet the missing account, which ends him."""
+
+
+def clear_removed(stores: Stores, now: datetime) -> int:
+    """Delete what has come into removed accounts since, and let go of the keys of those into which
+    nothing has come for a while; returns how many objects went."""
     gone = 0
-    for prefix in _prefixes(stores, account):
-        for info in list(stores.lake.objects.list(prefix)):
-            stores.lake.objects.delete(info.key)
-            gone += 1
+    for row in removed_accounts(stores.database):
+        account = row["account"]
+        count = _delete_objects(stores, account)
+        gone += count
+        if count:
+            stores.database.execute(
+                "UPDATE removed_accounts SET found_at = ?2 WHERE account = ?1",
+                (account, utc_text(now)),
+            )
+        elif utc_text(now - CLEAN_FOR) > row["found_at"]:
+            stores.database.execute("DELETE FROM removed_accounts WHERE account = ?", (account,))
     return gone
 
 
-def _forget(account: str) -> list[Statement]:
+def _forget(account: str, user_id: str) -> list[Statement]:
     # `messages` is named, so that its triggers take the rows out of the search index; the others
     # without a foreign key are those that are written in great batches.
     tables = ("messages", "analyses", "day_claims")
+    now = now_text()
     return [
         *((f"DELETE FROM {table} WHERE account = ?", (account,)) for table in tables),
         ("DELETE FROM settings WHERE scope = ?", (f"account:{account}",)),
+        # Limits that others share stand on, whoever met them.
+        (
+            "DELETE FROM platform_waits WHERE account = ?1 AND substr(scope, instr(scope, ':') + 1)"
+            " = ?1",
+            (account,),
+        ),
+        ("UPDATE platform_waits SET account = '' WHERE account = ?", (account,)),
         ("DELETE FROM accounts WHERE account = ?", (account,)),
+        (
+            "INSERT OR REPLACE INTO removed_accounts (account, removed_by, removed_at, found_at) "
+            "VALUES (?1, ?2, ?3, ?3)",
+            (account, user_id, now),
+        ),
     ]
 
 
-def _prefixes(stores: Stores, account: str) -> list[str]:
+def _delete_objects(stores: Stores, account: str) -> int:
+    """Contents first, for the rest names them: whoever is killed can begin again."""
+    objects = stores.lake.objects
+    keys = [attachment_key(sha256) for sha256 in _contents_of_nobody_else(stores, account)]
+    for prefix in _prefixes(account):
+        keys += [info.key for info in objects.list(prefix)]
+    for key in keys:
+        objects.delete(key)
+    return len(keys)
+
+
+def _prefixes(account: str) -> list[str]:
     chain = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
     assets = (*chain, "deliveries")
     return [
         f"landing/{account}/",
+        notes_of_joining(account),
         f"digests/{account}/",
         *(f"lake/{asset}/{account}/" for asset in assets),
     ]
+
+
+def _contents_of_nobody_else(stores: Stores, account: str) -> set[str]:
+    """The SHA-256 of the attachments that the account has, and no other one. A file that cannot
+    be read says nothing: it is deleted, and what another account's may name stays."""
+    mine: set[str] = set()
+    for month in {*landed_months(stores.lake, account), *stores.lake.months(ATTACHMENTS, account)}:
+        with suppress(pa.ArrowInvalid):
+            mine |= _contents(stores, AccountMonth(account, month))
+    mine = {sha256 for sha256 in mine if stores.lake.objects.exists(attachment_key(sha256))}
+    for other in account_keys(stores.database):
+        for month in {*landed_months(stores.lake, other), *stores.lake.months(ATTACHMENTS, other)}:
+            if not mine:
+                return mine
+            try:
+                mine -= _contents(stores, AccountMonth(other, month))
+            except pa.ArrowInvalid:
+                return set()
+    return mine
+
+
+def _contents(stores: Stores, partition: AccountMonth) -> set[str]:
+    """The SHA-256 of the contents that a month's attachments and landed exports name."""
+    found: set[str] = set()
+    for day in stores.lake.manifest(ATTACHMENTS, partition).days.values():
+        rows = stores.lake.read_day(ATTACHMENTS, partition, day)
+        found |= set(texts(rows["sha256"].drop_null()))
+    landed = read_landing(stores.lake, partition, None, ["files"])
+    for text in texts(pc.unique(landed["files"].drop_null())):
+        found |= set(orjson.loads(text).values())
+    return found
+
+
+class _Checks(Protocol):
+    def check(self, settings: Mapping[str, str]) -> None:
+        """Whether the settings can work together; raises `ValueError` in words."""
+
+
+def _check(live: Live, settings: Mapping[str, str]) -> None:
+    """What a platform's `check`, if it has one, says of the settings, at login and at a change."""
+    if hasattr(live, "check"):
+        cast(_Checks, live).check(settings)
 
 
 def _complete(live: Live, values: Mapping[str, str]) -> dict[str, str]:

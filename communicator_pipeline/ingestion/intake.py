@@ -100,6 +100,8 @@ class Intake:
         know_people(self._database, self._landing.account, self._people)
         know_channels(self._database, self._landing.account, self._channels)
         bury(self._database, self._landing.account, self._letters)
+        if self._envelopes:
+            self._landing.refresh()  # others may have decided meanwhile on which day a message is
         kept, updated = self._landing.land(self._prepare(self._envelopes))
         self.counts.kept += kept - updated
         self.counts.updated += updated

@@ -32,7 +32,7 @@ from communicator_pipeline.platforms.protocol import (
     Window,
 )
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import load_account
+from communicator_pipeline.storage.accounts import NotFound, load_account
 from communicator_pipeline.storage.connections import (
     Connections,
     TroubleKind,
@@ -40,6 +40,8 @@ from communicator_pipeline.storage.connections import (
     redacted,
     window_scope,
 )
+from communicator_pipeline.storage.credentials import KeyMissing
+from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.landing import Landing
 from communicator_pipeline.storage.work import WorkQueue
 
@@ -49,11 +51,14 @@ NEW = ""
 LONGEST_BACKOFF = timedelta(hours=1)
 LOGIN_TRIED_AGAIN = timedelta(hours=1)  # a platform's bad day can look like a dead token
 RENEW_EVERY = timedelta(seconds=30)
+HISTORY_TRIED_AGAIN = timedelta(minutes=5)
 
 State = Literal[
     "ok",
     "waiting",  # for the platform's limit: no failure
-    "busy",  # somebody else pulls the account
+    "busy",  # somebody else pulls the account, or has taken it over
+    "unfinished",  # told to stop: the next one goes on
+    "removed",  # the account, meanwhile
     "paused",
     "login needed",
     "over budget",
@@ -74,6 +79,7 @@ class PullReport:
     counts: Counts = field(default_factory=Counts)
     notices: list[str] = field(default_factory=list)
     done: float | None = None  # 0…1 of a window
+    pages: int = 0
     reads: int = 0
     cost_usd: float = 0.0
 
@@ -84,6 +90,12 @@ class PullReport:
 
 
 Watch = Callable[[PullReport], None]
+Stop = Callable[[], bool]
+"""Whether to end after the page that is under way."""
+
+
+def _never() -> bool:
+    return False
 
 
 def pull_new(
@@ -91,10 +103,12 @@ def pull_new(
     account: str,
     landing: Landing | None = None,
     watch: Watch = lambda report: None,
+    stop: Stop = _never,
 ) -> PullReport:
-    """Fetch what is new since the cursors, land it, mark its days."""
-    connections = Connections(stores)
-    return _pull(stores, account, None, landing, watch, connections.covered_since(account))
+    """Fetch what is new since the cursors, land it, mark its days. Raises `NotFound` for an
+    account that is not connected."""
+    since = Connections(stores).covered_since(account)
+    return _pull(stores, account, None, landing, watch, since, stop)
 
 
 def pull_history(
@@ -103,6 +117,7 @@ def pull_history(
     window: Window,
     landing: Landing | None = None,
     watch: Watch = lambda report: None,
+    stop: Stop = _never,
 ) -> PullReport:
     """Fetch what was sent in a window, unless it has been fetched. A pull that stopped half-way
     (a limit, a kill) goes on where it was."""
@@ -110,7 +125,7 @@ def pull_history(
     report = PullReport(account, done=1.0)
     for missing in missing_history(stores, account, window):
         connections.ask_for_history(account, missing)
-        report = _pull(stores, account, missing, landing, watch, missing.first)
+        report = _pull(stores, account, missing, landing, watch, missing.first, stop)
         if report.state != "ok":
             return report
     return report
@@ -136,8 +151,13 @@ def missing_history(stores: Stores, account: str, window: Window) -> list[Window
 
 
 def unfinished_history(stores: Stores, account: str) -> Window | None:
-    """The newest stretch of history that was asked for and is not through."""
-    wanted = [found.window for found in Connections(stores).history(account) if not found.finished]
+    """The newest stretch of history that was asked for, is not through, and does not rest."""
+    now = utc_text(datetime.now(UTC))
+    wanted = [
+        found.window
+        for found in Connections(stores).history(account)
+        if not found.finished and found.not_before <= now
+    ]
     return max(wanted, default=None)
 
 
@@ -148,24 +168,45 @@ def _pull(
     landing: Landing | None,
     watch: Watch,
     since: datetime,
+    stop: Stop,
 ) -> PullReport:
-    connections = Connections(stores)
     report = PullReport(account)
+    try:
+        _pull_into(report, stores, window, landing, watch, since, stop)
+    except Exception:
+        # Whatever it was that failed first: the rows that it counted on are gone.
+        if Connections(stores).exists(account):
+            raise
+        report.state, report.words = "removed", "the account was removed meanwhile"
+    return report
+
+
+def _pull_into(
+    report: PullReport,
+    stores: Stores,
+    window: Window | None,
+    landing: Landing | None,
+    watch: Watch,
+    since: datetime,
+    stop: Stop,
+) -> None:
+    connections = Connections(stores)
+    account = report.account
     health = connections.health(account)
     if health.state == "paused":
         report.state, report.words = "paused", f"communicator accounts resume {account}"
-        return report
+        return
     now = datetime.now(UTC)
     waits = connections.waits(now)
     if (until := waits.get(account_scope(account))) is not None:
         report.state, report.words, report.not_before = "waiting", health.why_waits, until
-        return report
+        return
     lease = connections.lease(account, now)
     if lease is None:
         report.state, report.words = "busy", "another process is pulling the account"
-        return report
+        return
     try:
-        with _failures_noted(connections, report, window is None):
+        with _failures_noted(connections, report, window):
             connection = connections.load(account)
             with _secrets_kept(connection):
                 live = live_side(load_account(stores.database, account).platform)
@@ -179,18 +220,17 @@ def _pull(
                     _budget(connections, connection, now),
                 )
                 with live.connect(connection) as client:
-                    _take_pages(stores, connection, client, request, lease, landing, report, watch)
+                    _take_pages(
+                        stores, connection, client, request, lease, landing, report, watch, stop
+                    )
     finally:
         connections.release(account, lease)
-    if report.state == "not supported" and window is not None:
-        connections.forget_history(account, window)  # nobody need come back to it
     if report.state == "ok":
         if window is None:
             connections.note_success(account, now, report.kept > 0, report.notices)
         else:
             connections.history_progress(account, window, 1.0)
             report.done = 1.0
-    return report
 
 
 def _take_pages(
@@ -202,6 +242,7 @@ def _take_pages(
     landing: Landing | None,
     report: PullReport,
     watch: Watch,
+    stop: Stop,
 ) -> None:
     connections = Connections(stores)
     account = connection.account
@@ -211,14 +252,20 @@ def _take_pages(
     renewed = request.now
 
     def keep() -> None:
-        """Land, then move: never the other way round."""
+        """Land, then move, never the other way round; and neither if the account is another's."""
+        nonlocal renewed
+        now = datetime.now(UTC)
+        if (intake is not None or moved) and not connections.renew(account, lease, now):
+            raise _TakenOver
+        renewed = now
         if intake is not None:
             intake.flush()
-        connections.move_cursors(account, scope, moved)
+        connections.move_cursors(account, scope, moved, lease)
         moved.clear()
 
     try:
         for page in client.pull(request):
+            report.pages += 1
             if page.records:
                 intake = intake or _intake(stores, connection, landing, report)
                 for record in page.records:
@@ -229,13 +276,15 @@ def _take_pages(
             if intake is not None and intake.is_full:
                 keep()
             if datetime.now(UTC) - renewed > RENEW_EVERY:
-                renewed = datetime.now(UTC)
                 keep()
-                if not connections.renew(account, lease, renewed):
-                    raise Unreachable("another process has taken the account over")
+                if not connections.renew(account, lease, datetime.now(UTC)):
+                    raise _TakenOver
             if request.window is not None and page.done is not None:
                 connections.history_progress(account, request.window, min(page.done, 0.999))
             watch(report)
+            if stop():
+                report.state, report.words = "unfinished", "it goes on where it was"
+                break
     finally:
         keep()
 
@@ -245,8 +294,6 @@ def _intake(
 ) -> Intake:
     if landing is None:
         landing = Landing(stores.lake, WorkQueue(stores.database), connection.account)
-    else:
-        landing.refresh()
     return Intake(
         stores.database,
         landing,
@@ -280,6 +327,8 @@ def _secrets_kept(connection: Connection) -> Iterator[None]:
     """Errors of a platform go on without its secrets, and without the trace that quotes them."""
     try:
         yield
+    except _TakenOver:
+        raise
     except PlatformError as error:
         error.args = tuple(redacted(str(arg), connection) for arg in error.args)
         raise
@@ -292,50 +341,67 @@ class _Fault(Exception):
     """Something that no client should raise."""
 
 
+class _TakenOver(Exception):
+    """The lease was over before the page had come, and somebody else is at it."""
+
+
 @contextmanager
-def _failures_noted(connections: Connections, report: PullReport, live: bool) -> Iterator[None]:
-    """What a failure means for the account's next pull, and for whoever looks at it."""
+def _failures_noted(
+    connections: Connections, report: PullReport, window: Window | None
+) -> Iterator[None]:
+    """What a failure means for the account's next pull, and for whoever looks at it. That of a
+    window of history is the window's own: what is new is not put off by it."""
     account = report.account
     try:
         yield
+    except _TakenOver:
+        connections.health(account)  # raises if the lease went with the account
+        report.state, report.words = "busy", "another process has taken the account over"
     except Wait as wait:
         report.state, report.words, report.not_before = "waiting", str(wait), wait.until
         connections.wait(account, wait.scope, wait.until, str(wait))
-        if live:
-            connections.put_off(account, min(wait.until, datetime.now(UTC) + LONGEST_BACKOFF))
+        if window is None:
+            now = datetime.now(UTC)
+            if report.pages:  # what could be asked was asked: some limits are met at every pull
+                connections.note_success(account, now, report.kept > 0, report.notices)
+            connections.put_off(account, min(wait.until, now + LONGEST_BACKOFF))
     except NotSupported as error:
         report.state, report.words = "not supported", str(error)
-        if live:  # whatever comes is pushed: asking every day is asking often enough
+        if window is None:  # what comes is pushed: asking every day is asking often enough
             connections.note_success(account, datetime.now(UTC), False, ())
             connections.put_off(account, datetime.now(UTC) + timedelta(days=1))
-    except LoginNeeded as error:
-        _trouble(connections, report, "login needed", str(error), LOGIN_TRIED_AGAIN)
+        else:
+            connections.forget_history(account, window)  # nobody need come back to it
+    except (LoginNeeded, KeyMissing) as error:
+        _trouble(connections, report, window, "login needed", str(error), LOGIN_TRIED_AGAIN)
     except OverBudget as error:
-        _trouble(connections, report, "over budget", str(error), LONGEST_BACKOFF)
+        _trouble(connections, report, window, "over budget", str(error), LONGEST_BACKOFF)
     except Unreachable as error:
-        _trouble(connections, report, "unreachable", str(error), None)
+        _trouble(connections, report, window, "unreachable", str(error), None)
     except (PlatformError, _Fault) as error:
-        _trouble(connections, report, "fault", str(error), None)
+        _trouble(connections, report, window, "fault", str(error), None)
 
 
 def _trouble(
     connections: Connections,
     report: PullReport,
+    window: Window | None,
     kind: Literal["login needed", "over budget", "unreachable", "fault"],
     words: str,
     again_in: timedelta | None,
 ) -> None:
     report.state, report.words = kind, words
+    now = datetime.now(UTC)
+    if window is not None:
+        until = now + (again_in or HISTORY_TRIED_AGAIN)
+        connections.put_off_history(report.account, window, until, words)
+        return
     failures = connections.failures(report.account) + 1
     backoff = min(LONGEST_BACKOFF, connections.cadence(report.account) * 2 ** min(failures, 12))
     # A platform that once does not answer is no news; the third time in a row it is.
     shown: TroubleKind = kind if kind != "unreachable" or failures >= 3 else ""
     connections.note_trouble(
-        report.account,
-        shown,
-        words if shown else "",
-        datetime.now(UTC) + (again_in or backoff),
-        failures,
+        report.account, shown, words if shown else "", now + (again_in or backoff), failures
     )
 
 
@@ -364,8 +430,6 @@ def fetch_missing(
     whoever comes next: it stays noted as wanted. An account without a connection, or without
     history, has nothing missing.
     """
-    if not Connections(stores).exists(account):
-        return []
     reports: list[PullReport] = []
     steps: Sequence[Callable[[], PullReport]] = [
         lambda: pull_history(stores, account, window, watch=watch)
@@ -374,7 +438,10 @@ def fetch_missing(
         steps = [lambda: pull_new(stores, account, watch=watch), *steps]
     for step in steps:
         while True:
-            report = step()
+            try:
+                report = step()
+            except NotFound:
+                return reports
             reports.append(report)
             if report.state != "waiting" or report.not_before is None:
                 break

@@ -9,6 +9,7 @@ acknowledges then; a kill in between lands the same again, which changes nothing
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from datetime import UTC, datetime, timedelta
 
 from communicator_pipeline.ingestion.intake import Counts, Intake
 from communicator_pipeline.platforms import UnknownPlatform, live_side
-from communicator_pipeline.platforms.protocol import Answer, Connection, Push, Record
+from communicator_pipeline.platforms.protocol import Answer, Connection, Live, Push, Record
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import NotFound, load_account
-from communicator_pipeline.storage.connections import Connections, redacted
+from communicator_pipeline.storage.connections import Connections, TroubleKind, redacted
 from communicator_pipeline.storage.credentials import KeyMissing
-from communicator_pipeline.storage.dead_letters import DeadLetter, bury
+from communicator_pipeline.storage.dead_letters import DeadLetter, bury, resolve
+from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
 from communicator_pipeline.storage.landing import Envelope, Landing
 from communicator_pipeline.storage.queue import (
     MOST_FAILURES,
@@ -34,6 +36,11 @@ from communicator_pipeline.storage.work import WorkQueue
 
 STAGE = "push"
 RETRY_AFTER = (1, 5, 15, 60)  # seconds before the second, third, … try
+OUR_FAULT_AGAIN = timedelta(seconds=60)
+REST_AGAIN = timedelta(seconds=5)
+MOST_IN_A_ROW = 3
+
+log = logging.getLogger("communicator.push")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +55,42 @@ class Reply:
 REFUSED = Reply(401, b'{"error": "not verified"}')
 """One answer for a wrong signature, an unknown account and a broken body: it tells nothing."""
 
+UNAVAILABLE = Reply(503, b'{"error": "not now: push it again"}')
+"""A fault of ours before the push could be verified: whoever pushes must not give up."""
+
 TAKEN = Reply(200, b"{}")
 
 
 def verify(
     connection_of: Callable[[str], Connection], platform: str, account: str, push: Push
 ) -> Reply | QueuedPush:
-    """What to answer, or what to queue before the answer is `TAKEN`. Any exception is a 401:
-    official verifiers raise all sorts of them on hostile input."""
+    """What to answer, or what to queue before the answer is `TAKEN`."""
+    found = look_up(connection_of, platform, account)
+    if isinstance(found, Reply):
+        return found
+    return judge(*found, account, push)
+
+
+def look_up(
+    connection_of: Callable[[str], Connection], platform: str, account: str
+) -> tuple[Live, Connection] | Reply:
+    """Whose push it claims to be: known before a byte of its body is read."""
     try:
-        verdict = live_side(platform).receive(push, connection_of(account), datetime.now(UTC))
+        if not ACCOUNT_PATTERN.fullmatch(account):
+            return REFUSED
+        return live_side(platform), connection_of(account)
+    except (NotFound, UnknownPlatform):
+        return REFUSED
+    except Exception as error:
+        log.warning("the connection of %s could not be loaded: %s", account, error)
+        return UNAVAILABLE
+
+
+def judge(live: Live, connection: Connection, account: str, push: Push) -> Reply | QueuedPush:
+    """What to answer, or what to queue. Any exception of a verifier is a 401: official ones raise
+    all sorts of them on hostile input."""
+    try:
+        verdict = live.receive(push, connection, datetime.now(UTC))
         if isinstance(verdict, Answer):
             return Reply(verdict.status, verdict.body, verdict.content_type)
         return QueuedPush(account, verdict.key, push.body.decode())
@@ -89,6 +122,7 @@ class Drained:
     landed: int = 0  # messages and versions that were new
     failed: int = 0
     buried: int = 0
+    put_off: int = 0  # for a fault that is not theirs
     accounts: set[str] = field(default_factory=set)  # in which something landed
 
 
@@ -97,21 +131,22 @@ def drain(
 ) -> Drained:
     """Land what waits in the queue: lease, land durably, mark the days, acknowledge.
 
-    One that fails is put off, and buried after five failures; the others go on.
+    One that cannot be read is put off, and buried after five failures; the others go on. What
+    cannot be landed for a fault that is not its own is put off uncounted, and its account says so;
+    the other accounts go on.
     """
     queue = IngestionQueue(stores.database)
     drained = Drained()
     by_account: dict[str, list[LeasedPush]] = defaultdict(list)
     for push in queue.lease(most):
         drained.taken += 1
-        if push.leases > MOST_LEASES:
-            why = f"it was taken {push.leases - 1} times and whoever took it died"
-            _bury(stores, queue, push, why, None)
-            drained.buried += 1
-        else:
-            by_account[push.account].append(push)
+        by_account[push.account].append(push)
     for account, pushes in by_account.items():
-        _drain_account(stores, queue, account, pushes, landing_of, drained)
+        try:
+            _drain_account(stores, queue, account, pushes, landing_of, drained)
+        except Exception as error:
+            kind: TroubleKind = "login needed" if isinstance(error, KeyMissing) else "fault"
+            _put_off(stores, queue, pushes, kind, error, drained)
     return drained
 
 
@@ -123,46 +158,94 @@ def _drain_account(
     landing_of: Callable[[str], Landing] | None,
     drained: Drained,
 ) -> None:
-    try:
-        connection = Connections(stores).load(account)
-        live = live_side(load_account(stores.database, account).platform)
-        chats = Connections(stores).chats(account)
-    except (NotFound, KeyMissing, UnknownPlatform) as error:
-        for push in pushes:
-            _fail(stores, queue, push, str(error), None, drained)
-        return
-    if landing_of is not None:
-        landing = landing_of(account)
-        landing.refresh()
-    else:
-        landing = Landing(stores.lake, WorkQueue(stores.database), account)
+    connections = Connections(stores)
+    connection = connections.load(account)
+    live = live_side(load_account(stores.database, account).platform)
+    chats = connections.chats(account)
+    work = WorkQueue(stores.database)
+    landing = landing_of(account) if landing_of else Landing(stores.lake, work, account)
 
-    def land(some: Sequence[LeasedPush]) -> None:
-        records: list[Record] = []
-        for push in some:
-            records += live.events(push.body.encode(), connection)
+    def land(some: Sequence[tuple[LeasedPush, list[Record]]]) -> None:
         counts = Counts()
         clean: Callable[[str], str] = lambda text: redacted(text, connection)  # noqa: E731
         intake = Intake(stores.database, landing, counts, STAGE, clean=clean)
-        for record in records:
-            # A chat that is not read when it is pulled is not read when it is pushed either.
-            if not isinstance(record, Envelope) or chats.wants(record.channel_id):
-                intake.take(record)
+        for _, records in some:
+            for record in records:
+                # A chat that is not read when it is pulled is not read when it is pushed either.
+                if not isinstance(record, Envelope) or chats.wants(record.channel_id):
+                    intake.take(record)
         intake.flush()
-        queue.acknowledge(push.push_id for push in some)
+        queue.acknowledge(push.push_id for push, _ in some)
         drained.landed += counts.kept + counts.updated
         if counts.kept + counts.updated:
             drained.accounts.add(account)
 
+    readable = []
+    for push in pushes:
+        if push.leases > MOST_LEASES:
+            why = f"it was taken {push.leases - 1} times and whoever took it died"
+            _bury(stores, queue, push, why, connection, drained)
+            continue
+        try:
+            readable.append((push, list(live.events(push.body.encode(), connection))))
+        except Exception as error:
+            _fail(stores, queue, push, f"{type(error).__name__}: {error}", connection, drained)
+    if not readable:
+        return
     try:
-        land(pushes)
+        land(readable)
+    except Exception as error:
+        _land_one_by_one(stores, queue, readable, land, error, drained)
+        return
+    connections.note_push_success(account)
+
+
+def _land_one_by_one(
+    stores: Stores,
+    queue: IngestionQueue,
+    readable: Sequence[tuple[LeasedPush, list[Record]]],
+    land: Callable[[Sequence[tuple[LeasedPush, list[Record]]]], None],
+    error: Exception,
+    drained: Drained,
+) -> None:
+    """Together they could not be landed: one cannot hold up the others. After some in a row it is
+    not they; those behind them come first the next time."""
+    stuck: list[LeasedPush] = []
+    in_a_row = 0
+    for place, one in enumerate(readable):
+        try:
+            land([one])
+            in_a_row = 0
+        except Exception as again:
+            error = again
+            stuck.append(one[0])
+            in_a_row += 1
+        if in_a_row == MOST_IN_A_ROW:
+            rest = [push for push, _ in readable[place + 1 :]]
+            queue.put_off(rest, REST_AGAIN, failed=False)
+            break
+    if stuck:
+        _put_off(stores, queue, stuck, "fault", error, drained)
+
+
+def _put_off(
+    stores: Stores,
+    queue: IngestionQueue,
+    pushes: Sequence[LeasedPush],
+    kind: TroubleKind,
+    error: Exception,
+    drained: Drained,
+) -> None:
+    """A fault that is not theirs: they wait, and the account says why."""
+    account = pushes[0].account
+    drained.put_off += len(pushes)
+    try:
+        words = str(error) if kind == "login needed" else f"{type(error).__name__}: {error}"
+        Connections(stores).note_push_trouble(account, kind, words)
+        queue.put_off(pushes, OUR_FAULT_AGAIN, failed=False)
     except Exception:
-        # One by one, so that one cannot hold up the others.
-        for push in pushes:
-            try:
-                land([push])
-            except Exception as error:
-                _fail(stores, queue, push, f"{type(error).__name__}: {error}", connection, drained)
+        # The database itself: the lease ends, and they are taken again.
+        log.exception("pushes of %s could not be put off", account)
 
 
 def _fail(
@@ -170,14 +253,14 @@ def _fail(
     queue: IngestionQueue,
     push: LeasedPush,
     why: str,
-    connection: Connection | None,
+    connection: Connection,
     drained: Drained,
 ) -> None:
-    queue.put_off([push.push_id], timedelta(seconds=RETRY_AFTER[min(push.failures, 3)]))
     drained.failed += 1
     if push.failures + 1 >= MOST_FAILURES:
-        _bury(stores, queue, push, why, connection)
-        drained.buried += 1
+        _bury(stores, queue, push, why, connection, drained)
+        return
+    queue.put_off([push], timedelta(seconds=RETRY_AFTER[min(push.failures, 3)]), failed=True)
 
 
 def _bury(
@@ -185,14 +268,15 @@ def _bury(
     queue: IngestionQueue,
     push: LeasedPush,
     why: str,
-    connection: Connection | None,
+    connection: Connection,
+    drained: Drained,
 ) -> None:
-    def clean(text: str) -> str:
-        return redacted(text, connection) if connection else text
-
-    letter = DeadLetter(STAGE, push.key, clean(why), clean(push.body) if connection else None)
+    letter = DeadLetter(STAGE, push.key, redacted(why, connection), redacted(push.body, connection))
     bury(stores.database, push.account, [letter])
-    queue.bury(push.push_id)
+    if queue.bury(push):
+        drained.buried += 1
+    else:  # somebody else has taken it since
+        resolve(stores.database, push.account, [letter])
 
 
 def retry_push(stores: Stores, account: str, key: str) -> bool:

@@ -43,4 +43,9 @@ def open_local(folder: Path) -> Stores:
     """The embedded stores in a folder: made on first use, schema brought up to date."""
     database = SqliteDatabase(folder / "communicator.db")
     migrate(database)
-    return Stores(Lake(LocalObjects(folder)), database, Keyring(folder / "credentials.key"))
+
+    def exists(account: str) -> bool:
+        return bool(database.execute("SELECT 1 FROM accounts WHERE account = ?", (account,)))
+
+    lake = Lake(LocalObjects(folder), exists)
+    return Stores(lake, database, Keyring(folder / "credentials.key"))

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import orjson
 
-from communicator_pipeline.storage.database import Database, carry_rows, now_text, utc_text
+from communicator_pipeline.storage.database import Database, Row, carry_rows, now_text, utc_text
 from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
 
 LONGEST_NAME = 1_000  # characters
@@ -111,12 +111,14 @@ class Accounts:
             [
                 (
                     "INSERT OR IGNORE INTO accounts (account, platform, name, created_at) "
-                    "VALUES (?, ?, ?, ?)",
+                    "SELECT ?1, ?2, ?3, ?4 "
+                    "WHERE NOT EXISTS (SELECT 1 FROM removed_accounts WHERE account = ?1)",
                     (account, platform, name, now_text()),
                 ),
                 (
                     "INSERT INTO account_members (account, user_id, role) "
-                    "SELECT ?1, ?2, 'owner' WHERE NOT EXISTS "
+                    "SELECT ?1, ?2, 'owner' WHERE EXISTS "
+                    "(SELECT 1 FROM accounts WHERE account = ?1) AND NOT EXISTS "
                     "(SELECT 1 FROM account_members WHERE account = ?1)",
                     (account, self.user_id),
                 ),
@@ -125,6 +127,12 @@ class Accounts:
         try:
             found = self.get(account)
         except NotFound:
+            if removed_accounts(self.database, account):
+                raise ValueError(
+                    f"the account {account!r} was removed a short while ago, and what it left is "
+                    "still being deleted: choose another key with --account, or try again in two "
+                    "hours"
+                ) from None
             raise ValueError(f"the account key {account!r} is taken: choose another one") from None
         if found.platform != platform:
             raise ValueError(
@@ -170,9 +178,25 @@ def load_account(database: Database, account: str) -> Account:
     return _account(rows[0])
 
 
+def created_at(database: Database, account: str) -> str:
+    """When the account was made; raises `NotFound`. The same key may be given twice."""
+    rows = database.execute("SELECT created_at FROM accounts WHERE account = ?", (account,))
+    if not rows:
+        raise NotFound(f"there is no account {account!r} (any more)")
+    return str(rows[0]["created_at"])
+
+
 def account_keys(database: Database) -> list[str]:
     """Every account of the installation: the partitions that there should be."""
     return [r["account"] for r in database.execute("SELECT account FROM accounts ORDER BY account")]
+
+
+def removed_accounts(database: Database, account: str | None = None) -> list[Row]:
+    """The accounts that were removed and may have left something; or this one, if it is one."""
+    return database.execute(
+        "SELECT * FROM removed_accounts WHERE ?1 IS NULL OR account = ?1 ORDER BY account",
+        (account,),
+    )
 
 
 def account_owner(database: Database, account: str) -> str | None:
@@ -188,9 +212,9 @@ def know_people(database: Database, account: str, people: Iterable[Person]) -> N
     """Keep names; what a platform said later wins, in whatever order it is told."""
     rows = (
         {
-            "id": p.person_id,
-            "name": p.name[:LONGEST_NAME],
-            "handle": p.handle[:LONGEST_NAME],
+            "id": _plain(p.person_id),
+            "name": _plain(p.name)[:LONGEST_NAME],
+            "handle": _plain(p.handle)[:LONGEST_NAME],
             "bot": p.is_bot,
             "seen": utc_text(p.seen_at),
         }
@@ -216,8 +240,8 @@ def know_channels(database: Database, account: str, channels: Iterable[Channel])
     """Keep names of channels; what a platform said later wins."""
     rows = (
         {
-            "id": c.channel_id,
-            "name": c.name[:LONGEST_NAME],
+            "id": _plain(c.channel_id),
+            "name": _plain(c.name)[:LONGEST_NAME],
             "kind": c.kind,
             "seen": utc_text(c.seen_at),
         }
@@ -268,6 +292,11 @@ def handles(database: Database, account: str) -> dict[str, str]:
         "SELECT person_id, handle FROM people WHERE account = ? AND handle <> ''", (account,)
     )
     return {row["person_id"]: row["handle"] for row in rows}
+
+
+def _plain(text: str) -> str:
+    # Lone surrogates come out of broken JSON escapes and cannot be stored as UTF-8.
+    return text.encode(errors="replace").decode()
 
 
 def _account(row: dict[str, str]) -> Account:

@@ -29,8 +29,15 @@ from communicator_pipeline.storage.database import (
 PULL_LEASE = timedelta(minutes=5)
 """How long an account is left to whoever pulls it; renewed with every page."""
 
+FURTHEST_AHEAD = timedelta(hours=25)
+"""An account is put off for a day at most, and leased for minutes. Whoever is to wait for longer
+(but for its own cadence) was written down by a clock that was ahead."""
+
 STALLED_AFTER = timedelta(hours=1)
 """An account that nobody has pulled for so long (or ten of its cadences) has stalled."""
+
+PUSH_TROUBLE = "what is pushed cannot be landed: "
+"""How words begin that a pull's success does not refute."""
 
 TroubleKind = Literal["", "login needed", "over budget", "unreachable", "fault", "stalled"]
 Rule = Literal["include", "exclude", "mute"]
@@ -100,6 +107,8 @@ class HistoryWindow:
     window: Window
     done: float  # 0…1
     finished: bool
+    not_before: str = ""  # UTC, as the database spells it: it has failed, and rests
+    trouble: str = ""  # in words
 
 
 class Connections:
@@ -121,20 +130,22 @@ class Connections:
     ) -> None:
         """Keep what a login gave. An account that was connected before keeps its cursors, and is
         well again."""
-        self._database.execute(
-            "INSERT INTO connections (account, settings, secrets, covered_since, every_seconds, "
-            "next_pull_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (account) DO UPDATE SET "
-            "settings = excluded.settings, secrets = excluded.secrets, failures = 0, trouble = '', "
-            "trouble_kind = '', trouble_since = NULL, next_pull_at = excluded.next_pull_at",
-            (
-                account,
-                orjson.dumps(dict(settings)).decode(),
-                self._keys.seal(secret),
-                utc_text(covered_since),
-                max(1, round(cadence.total_seconds())),
-                now_text(),
-            ),
-        )
+        with self._keys.held():
+            self._database.execute(
+                "INSERT INTO connections (account, settings, secrets, covered_since, "
+                "every_seconds, next_pull_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                "ON CONFLICT (account) DO UPDATE SET settings = excluded.settings, "
+                "secrets = excluded.secrets, failures = 0, trouble = '', trouble_kind = '', "
+                "trouble_since = NULL, next_pull_at = excluded.next_pull_at",
+                (
+                    account,
+                    orjson.dumps(dict(settings)).decode(),
+                    self._keys.seal(secret),
+                    utc_text(covered_since),
+                    max(1, round(cadence.total_seconds())),
+                    now_text(),
+                ),
+            )
 
     def load(self, account: str) -> Connection:
         """The connection, decrypted; raises `NotFound` or `KeyMissing`."""
@@ -181,6 +192,16 @@ class Connections:
                 (row["account"], self._keys.seal(self._keys.open(row["secrets"])), row["secrets"]),
             )
         return len(rows)
+
+    def drop_old_keys(self) -> int:
+        """Forget all keys but the newest, if it opens everything; returns how many went. Raises
+        `KeyMissing` if it does not: somebody has logged in meanwhile."""
+
+        def sealed() -> list[str]:
+            rows = self._database.execute("SELECT secrets FROM connections")
+            return [row["secrets"] for row in rows]
+
+        return self._keys.drop_old_keys(sealed)
 
     # --- what is read
 
@@ -235,9 +256,11 @@ class Connections:
         rows = self._database.execute(
             "SELECT c.account FROM connections AS c LEFT JOIN platform_waits AS w "
             "ON w.scope = 'account:' || c.account AND w.until > ?1 "
-            "WHERE c.state = 'active' AND c.next_pull_at <= ?1 AND c.lease_until <= ?1 "
+            "WHERE c.state = 'active' AND (c.next_pull_at <= ?1 OR c.next_pull_at > "
+            "max(?2, strftime('%Y-%m-%dT%H:%M:%fZ', ?1, (2 * c.every_seconds) || ' seconds'))) "
+            "AND (c.lease_until <= ?1 OR c.lease_until > ?2) "
             "AND w.scope IS NULL ORDER BY c.next_pull_at, c.account",
-            (utc_text(now),),
+            (utc_text(now), utc_text(now + FURTHEST_AHEAD)),
         )
         return [row["account"] for row in rows]
 
@@ -246,8 +269,14 @@ class Connections:
         holder = secrets.token_hex(8)
         rows = self._database.execute(
             "UPDATE connections SET lease_holder = ?2, lease_until = ?3 "
-            "WHERE account = ?1 AND lease_until <= ?4 RETURNING account",
-            (account, holder, utc_text(now + PULL_LEASE), utc_text(now)),
+            "WHERE account = ?1 AND (lease_until <= ?4 OR lease_until > ?5) RETURNING account",
+            (
+                account,
+                holder,
+                utc_text(now + PULL_LEASE),
+                utc_text(now),
+                utc_text(now + FURTHEST_AHEAD),
+            ),
         )
         return holder if rows else None
 
@@ -277,29 +306,39 @@ class Connections:
         )
         return {row["stream"]: row["position"] for row in rows}
 
-    def move_cursors(self, account: str, scope: str, cursors: Mapping[str, str]) -> None:
-        """Note how far a pull has come: only after what came before is durable."""
+    def move_cursors(
+        self, account: str, scope: str, cursors: Mapping[str, str], lease: str | None = None
+    ) -> None:
+        """Note how far a pull has come: only after what came before is durable. With a `lease`
+        only while it is held."""
         if not cursors:
             return
         gone = [stream for stream, position in cursors.items() if position == ""]
+        held = (
+            "(?4 IS NULL OR EXISTS "
+            "(SELECT 1 FROM connections WHERE account = ?2 AND lease_holder = ?4))"
+        )
         self._database.batch(
             [
                 *carry_rows(
                     "INSERT INTO cursors (account, scope, stream, position, moved_at) "
-                    "SELECT ?2, ?3, value ->> 's', value ->> 'p', ?4 FROM json_each(?1) WHERE true "
+                    "SELECT ?2, ?3, value ->> 's', value ->> 'p', ?5 FROM json_each(?1) "
+                    f"WHERE {held} "
                     "ON CONFLICT (account, scope, stream) DO UPDATE SET "
                     "position = excluded.position, moved_at = excluded.moved_at",
                     ({"s": s, "p": p} for s, p in cursors.items() if p != ""),
                     account,
                     scope,
+                    lease,
                     now_text(),
                 ),
                 *carry_rows(
                     "DELETE FROM cursors WHERE account = ?2 AND scope = ?3 "
-                    "AND stream IN (SELECT value ->> 's' FROM json_each(?1))",
+                    f"AND {held} AND stream IN (SELECT value ->> 's' FROM json_each(?1))",
                     ({"s": stream} for stream in gone),
                     account,
                     scope,
+                    lease,
                 ),
             ]
         )
@@ -323,7 +362,9 @@ class Connections:
         self._database.batch(
             [
                 (
-                    "INSERT INTO platform_waits (scope, account, until, why) VALUES (?, ?, ?, ?) "
+                    "INSERT INTO platform_waits (scope, account, until, why) "
+                    "SELECT ?1, ?2, ?3, ?4 "
+                    "WHERE EXISTS (SELECT 1 FROM accounts WHERE account = ?2) "
                     "ON CONFLICT (scope) DO UPDATE SET account = excluded.account, "
                     "until = max(until, excluded.until), why = excluded.why",
                     (scope or account_scope(account), account, utc_text(until), why),
@@ -353,8 +394,7 @@ class Connections:
         row = self._row(account)
         self._database.execute(
             "UPDATE connections SET pulled_at = ?2, news_at = CASE WHEN ?3 THEN ?2 ELSE news_at "
-            "END, failures = 0, trouble = '', trouble_kind = '', trouble_since = NULL, "
-            "notices = ?4, next_pull_at = ?5 WHERE account = ?1",
+            "END, failures = 0, notices = ?4, next_pull_at = ?5 WHERE account = ?1",
             (
                 account,
                 utc_text(now),
@@ -362,6 +402,28 @@ class Connections:
                 orjson.dumps(list(notices)[:100]).decode(),
                 utc_text(now + timedelta(seconds=row["every_seconds"])),
             ),
+        )
+        if row["trouble_kind"] and not row["trouble"].startswith(PUSH_TROUBLE):
+            self._well_again(account)
+
+    def note_push_trouble(self, account: str, kind: TroubleKind, words: str) -> None:
+        """What was pushed waits, for a fault that is not its own."""
+        self._database.execute(
+            "UPDATE connections SET trouble_kind = ?2, trouble = ?3, "
+            "trouble_since = coalesce(trouble_since, ?4) WHERE account = ?1",
+            (account, kind, PUSH_TROUBLE + words, now_text()),
+        )
+
+    def note_push_success(self, account: str) -> None:
+        """What was pushed has landed: a look, and a write only if there was trouble."""
+        if self._row(account)["trouble"].startswith(PUSH_TROUBLE):
+            self._well_again(account)
+
+    def _well_again(self, account: str) -> None:
+        self._database.execute(
+            "UPDATE connections SET trouble = '', trouble_kind = '', trouble_since = NULL "
+            "WHERE account = ?",
+            (account,),
         )
 
     def note_trouble(
@@ -420,25 +482,43 @@ class Connections:
         )
 
     def history_progress(self, account: str, window: Window, done: float) -> None:
+        """How much of a window is through; of one that is, the cursors are not needed any more."""
         self._database.execute(
-            "UPDATE history_windows SET done = max(done, ?4), "
+            "UPDATE history_windows SET done = max(done, ?4), not_before = '', trouble = '', "
             "done_at = CASE WHEN ?4 >= 1 THEN ?5 ELSE done_at END "
             "WHERE account = ?1 AND first = ?2 AND last = ?3",
             (account, utc_text(window.first), utc_text(window.last), done, now_text()),
         )
+        if done >= 1:
+            self.forget_cursors(account, window_scope(window))
+
+    def put_off_history(self, account: str, window: Window, until: datetime, words: str) -> None:
+        """A window met trouble: it rests, and what is new goes on."""
+        self._database.execute(
+            "UPDATE history_windows SET not_before = ?4, trouble = ?5 "
+            "WHERE account = ?1 AND first = ?2 AND last = ?3",
+            (
+                account,
+                utc_text(window.first),
+                utc_text(window.last),
+                utc_text(until),
+                words,
+            ),
+        )
 
     def forget_history(self, account: str, window: Window) -> None:
-        """Have a window, and those within it, fetched again from the beginning."""
+        """Forget that a window, and those within it, were asked for, and how far they came."""
         first, last = utc_text(window.first), utc_text(window.last)
         self._database.batch(
             [
                 (
                     "DELETE FROM cursors WHERE account = ?1 AND scope IN (SELECT first || '/' || "
-                    "last FROM history_windows WHERE account = ?1 AND first < ?3 AND last > ?2)",
+                    "last FROM history_windows WHERE account = ?1 AND first >= ?2 "
+                    "AND last <= ?3)",
                     (account, first, last),
                 ),
                 (
-                    "DELETE FROM history_windows WHERE account = ?1 AND first < ?3 AND last > ?2",
+                    "DELETE FROM history_windows WHERE account = ?1 AND first >= ?2 AND last <= ?3",
                     (account, first, last),
                 ),
             ]
@@ -459,6 +539,8 @@ class Connections:
                 Window(from_utc_text(row["first"]), from_utc_text(row["last"])),
                 row["done"],
                 row["done_at"] is not None,
+                row["not_before"],
+                row["trouble"],
             )
             for row in rows
         ]

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -58,14 +59,31 @@ class Keyring:
         with self._locked():
             self._write([Fernet.generate_key().decode(), *self._keys()])
 
-    def drop_old_keys(self) -> int:
-        """Keep the newest key only, when everything is sealed with it; returns how many went."""
+    def drop_old_keys(self, sealed: Callable[[], Iterable[str]] = tuple) -> int:
+        """Keep the newest key only; returns how many went. `sealed` gives all that must open with
+        it alone: raises `KeyMissing`, and drops none, if something does not."""
         if os.environ.get(KEYS_VARIABLE):
             return 0
         with self._locked():
             keys = self._keys()
+            newest = MultiFernet([Fernet(key) for key in keys[:1]])
+            for one in sealed():
+                try:
+                    newest.decrypt(one.encode())
+                except InvalidToken:
+                    raise KeyMissing(
+                        "something was encrypted with an old key just now: run this again with "
+                        "--no-new-key"
+                    ) from None
             self._write(keys[:1])
         return len(keys) - 1
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No key is dropped meanwhile: what is sealed here can be kept here."""
+        self._fernet(make=True)
+        with self._locked():
+            yield
 
     def _fernet(self, make: bool = False) -> MultiFernet:
         keys = self._keys()
@@ -126,7 +144,7 @@ class _Lock:
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """The text without the secrets, should a library or a platform have quoted one."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may stand within another
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "•••")
     return text

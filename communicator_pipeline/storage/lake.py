@@ -99,6 +99,10 @@ class Manifest:
         return sum(day.bytes for day in self.days.values())
 
 
+class AccountGone(LookupError):
+    """The account that is written to was removed meanwhile."""
+
+
 NewDays = Mapping[str, pa.Table | None]
 """What a change wants: day → its rows, sorted; None or an empty table takes the day out."""
 
@@ -111,8 +115,11 @@ def carry_of(day: str) -> str:
 class Lake:
     """The lake of one installation."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(
+        self, objects: ObjectStore, exists: Callable[[str], bool] = lambda account: True
+    ) -> None:
         self.objects = objects
+        self._exists = exists  # whether there is such an account (still)
 
     def manifest(self, asset: str, partition: AccountMonth) -> Manifest:
         """The partition's manifest; an empty one if nothing was written yet."""
@@ -258,6 +265,8 @@ class Lake:
             "replaced": replaced,
         }
         content = orjson.dumps(held, option=orjson.OPT_INDENT_2)
+        if not self._exists(partition.account):
+            raise AccountGone(f"the account {partition.account!r} was removed meanwhile")
         etag = self.objects.put(_manifest_key(asset, partition), content, if_match=before.etag)
         return Manifest(dict(sorted(entries.items())), etag, generation, replaced)
 

@@ -12,6 +12,7 @@ intent is taken back in one batch. A writer that is killed in between is cleared
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,6 +70,11 @@ _JOINED = 8 * 2**20  # into files of so many bytes at most,
 _SETTLED = timedelta(hours=2)  # and nobody's intent stands any more; see ABANDONED_LANDING
 _FEW = 8  # unless there are fewer of them next to one another
 
+REPLACED_KEPT = timedelta(hours=1)
+"""How long the files that were joined stay beside the joined one: longer than any reader takes from
+its listing to its last file, so that whoever has listed one of them finds it, and whoever has not
+has listed the joined one. Until then their rows are there twice, which changes nothing."""
+
 Hashes = npt.NDArray[np.uint64]
 Days = npt.NDArray[np.int32]  # days since 1970-01-01
 
@@ -95,7 +102,7 @@ class LandedIndex:
                     columns=["key_hash", "digest", "day"],
                     partitioning=None,
                 )
-            except FileNotFoundError:  # compacted meanwhile: its rows are in another file
+            except FileNotFoundError:  # joined an hour ago: its rows are in another file
                 return self.refresh(lake, account)
             self.add(
                 _hashes(table["key_hash"]), _hashes(table["digest"]), _day_numbers(table["day"])
@@ -209,7 +216,7 @@ class Landing:
         for month in texts(pc.unique(months)):
             part = table.filter(pc.equal(months, pa.scalar(month)))
             days_of_part = texts(pc.unique(part["day"]))
-            name = _file_name(f"{landed_at:016d}", days_of_part)
+            name = _file_name(f"{landed_at:016d}", days_of_part, secrets.token_hex(6))
             key = f"landing/{self.account}/{month}/{name}"
             self.index.written(name)
             parts[key] = part, days_of_part
@@ -228,6 +235,8 @@ def read_landing(
 ) -> pa.Table:
     """Envelopes of a month (ENVELOPE_SCHEMA), or of some of its days, in order of arrival."""
     while True:
+        # See REPLACED_KEPT for why no row is missing, whatever is joined meanwhile.
+        listed = list(lake.objects.list(f"landing/{partition.account}/{partition.month}/"))
         try:
             tables = [
                 pq.read_table(
@@ -237,10 +246,10 @@ def read_landing(
                     filters=None if days is None else [("day", "in", list(days))],
                     partitioning=None,
                 )
-                for info in lake.objects.list(f"landing/{partition.account}/{partition.month}/")
+                for info in listed
                 if days is None or not {*_days_in(info)}.isdisjoint({"", *days})
             ]
-        except FileNotFoundError:  # compacted while we read: its rows are in another file now
+        except FileNotFoundError:  # joined an hour ago: its rows are in another file
             continue
         if not tables:
             return ENVELOPE_SCHEMA.empty_table().select(list(columns))
@@ -248,28 +257,68 @@ def read_landing(
 
 
 def compact(lake: Lake, account: str, month: str, now: datetime) -> int:
-    """Join runs of small files of a month that landed a while ago; returns how many went.
+    """Join runs of small files of a month that landed a while ago, and delete those that were
+    joined an hour ago; returns how many were joined.
 
     What is joined stands next to one another in the order of arrival, and takes the first one's
-    place in it. A reader may meet rows twice for a moment, which changes nothing; killed half-way,
-    it leaves them so until the next time.
+    place in it. Which files a joined one replaces is noted before it is written, and its name
+    follows from theirs: killed half-way, or done by two at once, it is the same file again.
     """
-    gone = 0
+    busy = _clear_replaced(lake, account, month, now)
+    joined = 0
     settled = f"{int((now - _SETTLED).timestamp() * 1e6):016d}"
     listed = lake.objects.list(f"landing/{account}/{month}/")
-    for run in _small_runs([info for info in listed if _name(info) < settled]):
-        tables = [
-            pq.read_table(lake.objects.address(info.key), schema=ENVELOPE_SCHEMA, partitioning=None)
-            for info in run
-        ]
+    free = [info for info in listed if _name(info) < settled and _name(info) not in busy]
+    for run in _small_runs(free):
+        try:
+            tables = [
+                pq.read_table(
+                    lake.objects.address(info.key), schema=ENVELOPE_SCHEMA, partitioning=None
+                )
+                for info in run
+            ]
+        except FileNotFoundError:  # another process has cleared it away
+            continue
         table = pa.concat_tables(tables)
         table = table.take(pc.sort_indices(table["day"]))
-        name = _file_name(_name(run[0])[:16], texts(pc.unique(table["day"])))
+        replaced = [_name(info) for info in run]
+        token = hashlib.sha256("\n".join(replaced).encode()).hexdigest()[:12]
+        name = _file_name(replaced[0][:16], texts(pc.unique(table["day"])), token)
+        note = orjson.dumps({"joined": name, "replaced": replaced})
+        lake.objects.put(f"{notes_of_joining(account)}{month}/{name}.json", note)
         lake.objects.put(f"landing/{account}/{month}/{name}", parquet_bytes(table))
-        for info in run:
-            lake.objects.delete(info.key)
-        gone += len(run) - 1
-    return gone
+        joined += len(run)
+    return joined
+
+
+def notes_of_joining(account: str) -> str:
+    """Under which prefix it is noted which files a joined one replaces."""
+    return f"joined/{account}/"
+
+
+def _clear_replaced(lake: Lake, account: str, month: str, now: datetime) -> set[str]:
+    """Delete what was joined long enough ago; returns the names of the files whose hour is not
+    over yet: those are not joined again."""
+    folder = f"landing/{account}/{month}/"
+    written = {_name(info): info.modified_at for info in lake.objects.list(folder)}
+    busy: set[str] = set()
+    for note in list(lake.objects.list(f"{notes_of_joining(account)}{month}/")):
+        try:
+            held = orjson.loads(lake.objects.get(note.key)[0])
+        except FileNotFoundError:  # another process has cleared it away
+            continue
+        name, replaced = held["joined"], held["replaced"]
+        if name not in written:  # not yet, or its writer died: they are joined again
+            if now - note.modified_at > REPLACED_KEPT:
+                lake.objects.delete(note.key)
+            continue
+        if now - written[name] < REPLACED_KEPT:
+            busy |= {name, *replaced}
+            continue
+        for old in replaced:
+            lake.objects.delete(folder + old)
+        lake.objects.delete(note.key)
+    return busy
 
 
 def _small_runs(files: list[ObjectInfo]) -> list[list[ObjectInfo]]:
@@ -297,11 +346,11 @@ def _version_hashes(keys: Hashes, digests: Hashes) -> Hashes:
         return keys * np.uint64(0x9E3779B97F4A7C15) ^ digests  # 2^64 / golden ratio: spreads bits
 
 
-def _file_name(landed_at: str, days: Sequence[str]) -> str:
+def _file_name(landed_at: str, days: Sequence[str], token: str) -> str:
     """A landing file's name: when it landed, the days of the month that it holds (if they are
     few), and something to tell it from others. Who reads a day need not open the other files."""
     numbers = "_".join(day[8:] for day in days) if len(days) <= _MOST_NAMED_DAYS else ""
-    return f"{landed_at}-{numbers}-{secrets.token_hex(6)}.parquet"
+    return f"{landed_at}-{numbers}-{token}.parquet"
 
 
 def _days_in(info: ObjectInfo) -> Iterator[str]:

@@ -65,8 +65,10 @@ class IngestionQueue:
         now = utc_text(datetime.now(UTC))
         statements: list[Statement] = [
             (
+                # An account that was removed a moment ago must not fail the others' pushes.
                 "INSERT OR IGNORE INTO pushes (account, push_key, body, received_at, visible_at) "
-                "VALUES (?1, ?2, ?3, ?4, ?4)",
+                "SELECT ?1, ?2, ?3, ?4, ?4 "
+                "WHERE EXISTS (SELECT 1 FROM accounts WHERE account = ?1)",
                 (push.account, push.key, push.body, now),
             )
             for push in pushes
@@ -84,9 +86,9 @@ class IngestionQueue:
             return []  # a look takes no lock: an idle worker looks ten times a second
         rows = self._database.execute(
             "UPDATE pushes SET visible_at = ?1, leases = leases + 1 WHERE push_id IN ("
-            "SELECT push_id FROM (SELECT push_id, length(body) AS size, "
-            "sum(length(body)) OVER (ORDER BY push_id) AS total FROM pushes "
-            "WHERE state = 'waiting' AND visible_at <= ?2 ORDER BY push_id LIMIT ?3) "
+            "SELECT push_id FROM (SELECT push_id, size, sum(size) OVER (ORDER BY push_id) AS total "
+            "FROM (SELECT push_id, octet_length(body) AS size FROM pushes "
+            "WHERE state = 'waiting' AND visible_at <= ?2 ORDER BY push_id LIMIT ?3)) "
             "WHERE total - size < ?4) "
             "RETURNING push_id, account, push_key AS key, body, failures, leases",
             (utc_text(moment + LEASE), utc_text(moment), most, _MOST_BYTES),
@@ -105,29 +107,39 @@ class IngestionQueue:
             )
         )
 
-    def put_off(self, push_ids: Iterable[int], delay: timedelta) -> None:
-        """These failed: they are to be tried again after a delay."""
+    def put_off(self, pushes: Iterable[LeasedPush], delay: timedelta, failed: bool) -> None:
+        """These are to be tried again after a delay, because they `failed`, or for a fault that
+        is not their own: then nothing is counted. What somebody else has taken since stays."""
         until = utc_text(datetime.now(UTC) + delay)
         self._database.batch(
             list(
                 carry_rows(
-                    "UPDATE pushes SET failures = failures + 1, visible_at = ?2 WHERE push_id IN "
-                    "(SELECT value ->> 'id' FROM json_each(?1))",
-                    ({"id": push_id} for push_id in push_ids),
+                    "UPDATE pushes SET failures = failures + ?3, leases = leases - 1 + ?3, "
+                    "visible_at = ?2 FROM json_each(?1) AS j WHERE push_id = j.value ->> 'id' "
+                    "AND leases = j.value ->> 'leases' AND state = 'waiting'",
+                    ({"id": push.push_id, "leases": push.leases} for push in pushes),
                     until,
+                    int(failed),
                 )
             )
         )
 
-    def bury(self, push_id: int) -> None:
-        """This one is not tried again; its body stays for whoever retries the dead letter."""
-        self._database.execute("UPDATE pushes SET state = 'dead' WHERE push_id = ?", (push_id,))
+    def bury(self, push: LeasedPush) -> bool:
+        """This one is not tried again; its body stays for whoever retries the dead letter. False
+        if somebody else has taken it since, or it has landed."""
+        rows = self._database.execute(
+            "UPDATE pushes SET state = 'dead' WHERE push_id = ? AND leases = ? "
+            "AND state = 'waiting' RETURNING push_id",
+            (push.push_id, push.leases),
+        )
+        return bool(rows)
 
     def revive(self, account: str, key: str) -> bool:
         """Try a dead one again, from the beginning; False if there is none."""
         rows = self._database.execute(
             "UPDATE pushes SET state = 'waiting', failures = 0, leases = 0, visible_at = ?3 "
-            "WHERE account = ?1 AND push_key = ?2 AND state = 'dead' RETURNING push_id",
+            "WHERE account = ?1 AND push_key = ?2 AND state = 'dead' AND body IS NOT NULL "
+            "RETURNING push_id",
             (account, key, utc_text(datetime.now(UTC))),
         )
         return bool(rows)
@@ -143,9 +155,22 @@ class IngestionQueue:
         return QueueDepth(row["waiting"], row["oldest"], row["dead"])
 
     def forget_old(self, now: datetime) -> int:
-        """Delete what landed so long ago that it is not pushed again; returns how many."""
-        rows = self._database.execute(
-            "DELETE FROM pushes WHERE state = 'landed' AND received_at < ? RETURNING push_id",
-            (utc_text(now - REMEMBERED),),
+        """Delete what landed, or whose dead letter was closed, and came so long ago that it is not
+        pushed again; returns how many."""
+        before = utc_text(now - REMEMBERED)
+        gone = self._database.batch(
+            [
+                (
+                    "DELETE FROM pushes WHERE state = 'landed' AND received_at < ? "
+                    "RETURNING push_id",
+                    (before,),
+                ),
+                (
+                    "DELETE FROM pushes WHERE state = 'dead' AND received_at < ? AND NOT EXISTS "
+                    "(SELECT 1 FROM dead_letters AS d WHERE d.account = pushes.account "
+                    "AND d.source = pushes.push_key AND d.state = 'open') RETURNING push_id",
+                    (before,),
+                ),
+            ]
         )
-        return len(rows)
+        return sum(map(len, gone))

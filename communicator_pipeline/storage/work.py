@@ -118,7 +118,7 @@ class WorkQueue:
         )
         return [DirtyDay(**row) for row in rows]
 
-    def lease(self, days: Sequence[DirtyDay], now: datetime) -> None:
+    def lease(self, days: Sequence[DirtyDay], now: datetime, length: timedelta = LEASE) -> None:
         """Leave these days, at these marks, to a run for the length of a lease."""
         self.database.batch(
             list(
@@ -127,9 +127,36 @@ class WorkQueue:
                     "FROM json_each(?1) AS j WHERE account = j.value ->> 'account' "
                     "AND day = j.value ->> 'day'",
                     ({"account": d.account, "day": d.day, "mark": d.mark} for d in days),
-                    utc_text(now + LEASE),
+                    utc_text(now + length),
                 )
             )
+        )
+
+    def release(self, days: Sequence[DirtyDay]) -> None:
+        """The run that they were leased to did not come about: who leased them since keeps them."""
+        self.database.batch(
+            list(
+                carry_rows(
+                    "UPDATE dirty_days SET leased_until = '' FROM json_each(?1) AS j "
+                    "WHERE account = j.value ->> 'account' AND day = j.value ->> 'day' "
+                    "AND leased_mark = j.value ->> 'mark'",
+                    ({"account": d.account, "day": d.day, "mark": d.mark} for d in days),
+                )
+            )
+        )
+
+    def give_back(self, run_id: str) -> None:
+        """The run has failed or died: what it was at work on may be asked for again at once."""
+        self.database.batch(
+            [
+                (
+                    "UPDATE dirty_days SET leased_until = '' FROM day_claims AS c "
+                    "WHERE c.run_id = ?1 AND c.account = dirty_days.account "
+                    "AND c.day = dirty_days.day AND c.mark = leased_mark",
+                    (run_id,),
+                ),
+                ("DELETE FROM day_claims WHERE run_id = ?1", (run_id,)),
+            ]
         )
 
     def claim(self, run_id: str, account: str, month: str, days: Sequence[str]) -> None:

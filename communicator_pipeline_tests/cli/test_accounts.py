@@ -143,6 +143,7 @@ def test_a_person_is_asked_for_what_is_missing_and_secrets_do_not_show(tmp_path:
         "will push with": KEY,
         "posted to": "",
         "signed with": "",
+        "note it now": "",
     }
     hidden = ("will push with", "signed with")
     seen = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +14,14 @@ import orjson
 import pytest
 import uvicorn
 
+from communicator_pipeline.gateway import pushes
 from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.ingestion.connecting import add_account
 from communicator_pipeline.ingestion.push import drain
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.landing import landed_months, read_landing
-from communicator_pipeline.storage.queue import LARGEST_BODY, IngestionQueue
+from communicator_pipeline.storage.queue import LARGEST_BODY, IngestionQueue, QueuedPush
 from communicator_pipeline_tests.ingestion.test_push import ACCOUNT, KEY, message
 
 URL = f"/push/generic/{ACCOUNT}"
@@ -87,6 +89,39 @@ def test_a_body_over_the_cap_is_not_read_to_its_end(connected: Stores, address: 
 def test_bytes_that_are_no_text_are_refused(connected: Stores, address: str) -> None:
     answer = httpx.post(address + URL, content=b"\xff\xfe", headers=HEADERS)
     assert answer.status_code == 401
+
+
+def test_a_fault_of_ours_before_the_acknowledgement_is_no_refusal(
+    connected: Stores, address: str
+) -> None:
+    connected.keys.path.rename(connected.keys.path.with_name("away"))
+    answer = httpx.post(address + URL, content=line(1), headers=HEADERS)
+    assert answer.status_code == 503
+    assert httpx.get(address + URL, headers=HEADERS).status_code == 503
+
+
+def test_an_account_that_goes_fails_none_of_the_pushes_beside_it(connected: Stores) -> None:
+    queue = IngestionQueue(connected.database)
+    queue.put([QueuedPush(ACCOUNT, "1", "{}"), QueuedPush("ana-gone", "2", "{}")])
+    assert queue.depth().waiting == 1
+
+
+def test_a_strangers_body_is_not_read_and_a_slow_one_not_for_long(
+    connected: Stores, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushes, "LONGEST_BODY", 0.2)
+    host, port = address.removeprefix("http://").split(":")
+
+    def answered(account: str) -> bytes:
+        with socket.create_connection((host, int(port)), timeout=10) as stranger:
+            stranger.sendall(
+                f"POST /push/generic/{account} HTTP/1.1\r\nhost: x\r\n"
+                "content-length: 1000000\r\n\r\nthe beginning".encode()
+            )
+            return stranger.recv(100).split(b"\r\n")[0]
+
+    assert b" 401 " in answered("nobody")
+    assert b" 408 " in answered(ACCOUNT)
 
 
 def test_a_write_that_fails_is_not_acknowledged(

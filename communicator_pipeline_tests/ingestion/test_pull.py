@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from communicator_pipeline.chain import attachments, raw_messages
 from communicator_pipeline.chain.scope import Scope
 from communicator_pipeline.ingestion import connecting, pull
+from communicator_pipeline.ingestion import poll as poll_module
 from communicator_pipeline.ingestion.connecting import (
     add_account,
     change_setting,
     login_again,
     remove_account,
 )
-from communicator_pipeline.ingestion.poll import poll, poll_one
+from communicator_pipeline.ingestion.intake import Counts, Intake
+from communicator_pipeline.ingestion.poll import poll, poll_history, poll_one
 from communicator_pipeline.ingestion.pull import (
     fetch_missing,
     missing_history,
@@ -34,6 +37,7 @@ from communicator_pipeline.platforms import live_side
 from communicator_pipeline.platforms.example.live import ExampleClient
 from communicator_pipeline.platforms.example.server import ExampleServer
 from communicator_pipeline.platforms.protocol import (
+    LoginNeeded,
     OverBudget,
     Page,
     PullRequest,
@@ -42,11 +46,22 @@ from communicator_pipeline.platforms.protocol import (
     Window,
 )
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import Accounts, NotFound, load_account
-from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.accounts import (
+    Accounts,
+    NotFound,
+    Person,
+    know_people,
+    load_account,
+)
+from communicator_pipeline.storage.connections import Connections, window_scope
 from communicator_pipeline.storage.database import now_text
 from communicator_pipeline.storage.lake import AccountMonth, attachment_key
-from communicator_pipeline.storage.landing import Landing, landed_months, read_landing
+from communicator_pipeline.storage.landing import (
+    Envelope,
+    Landing,
+    landed_months,
+    read_landing,
+)
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline_tests.conftest import EXAMPLE
 
@@ -231,7 +246,158 @@ def test_a_chat_that_is_excluded_is_not_read(connected: Stores, peer: ExampleSer
     assert landed(connected) == 0
 
 
+def test_credentials_that_cannot_be_opened_are_trouble_in_words(
+    connected: Stores, peer: ExampleServer
+) -> None:
+    sealed = Fernet(Fernet.generate_key()).encrypt(b"{}").decode()
+    connected.database.execute("UPDATE connections SET secrets = ?", (sealed,))
+    report = pull_new(connected, EXAMPLE)
+    assert report.state == "login needed"
+    health = Connections(connected).health(EXAMPLE)
+    assert "put the key back, or log in again" in health.trouble
+    assert health.repair == f"communicator accounts login {EXAMPLE}"
+    assert Connections(connected).due(datetime.now(UTC)) == []
+
+
+def test_a_limit_after_some_pages_is_a_pull_that_came_to_its_end(
+    connected: Stores, peer: ExampleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = Window(NOW - timedelta(days=60), NOW - timedelta(days=30))
+    connections = Connections(connected)
+    connections.ask_for_history(EXAMPLE, window)
+
+    def limited(self: ExampleClient, request: PullRequest) -> Iterator[Page]:
+        yield Page(notices=["a chat cannot be read"])
+        if request.window is None:
+            raise Wait(datetime.now(UTC) + timedelta(minutes=1), "a limit", "example:replies")
+
+    monkeypatch.setattr(ExampleClient, "pull", limited)
+    assert poll_one(connected, EXAMPLE).state == "waiting"
+    health = connections.health(EXAMPLE)
+    assert health.pulled_at
+    assert health.notices == ("a chat cannot be read",)
+    assert connections.due(datetime.now(UTC)) == []
+    assert connections.history(EXAMPLE)[0].finished
+
+
+def test_a_pull_whose_lease_another_has_taken_lands_and_moves_nothing(
+    connected: Stores, peer: ExampleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.say("hello")
+    whole = ExampleClient.pull
+    connections = Connections(connected)
+    others: list[str | None] = []
+
+    def slow(self: ExampleClient, request: PullRequest) -> Iterator[Page]:
+        for page in whole(self, request):
+            if not others:
+                later = datetime.now(UTC) + timedelta(minutes=6)
+                others.append(connections.lease(EXAMPLE, later))
+            yield page
+
+    monkeypatch.setattr(ExampleClient, "pull", slow)
+    report = pull_new(connected, EXAMPLE)
+    assert (report.state, report.kept) == ("busy", 0)
+    assert connections.cursors(EXAMPLE, pull.NEW) == {}
+    assert connections.failures(EXAMPLE) == 0
+    connections.move_cursors(EXAMPLE, pull.NEW, {"events": "9"}, "a lease that is over")
+    assert connections.cursors(EXAMPLE, pull.NEW) == {}
+    connections.move_cursors(EXAMPLE, pull.NEW, {"events": "9"}, others[0])
+    assert connections.cursors(EXAMPLE, pull.NEW) == {"events": "9"}
+
+
+def test_a_clock_that_was_once_ahead_keeps_nobody_waiting_for_years(
+    connected: Stores, peer: ExampleServer
+) -> None:
+    connections = Connections(connected)
+    ahead = datetime(2030, 1, 1, tzinfo=UTC)
+    connections.note_success(EXAMPLE, ahead, False, ())
+    assert connections.lease(EXAMPLE, ahead)
+    assert connections.due(NOW) == [EXAMPLE]
+    assert pull_new(connected, EXAMPLE).state == "ok"
+    assert connections.due(datetime.now(UTC)) == []
+    connections.set_cadence(EXAMPLE, timedelta(days=30))
+    connections.note_success(EXAMPLE, NOW, False, ())
+    assert connections.due(NOW + timedelta(days=1)) == []  # that is its own cadence
+
+
+def test_names_that_are_no_text_stop_no_pull(connected: Stores, peer: ExampleServer) -> None:
+    person = Person("p\ud800", "Ann\udcff", datetime.now(UTC), "@\ud83d")
+    know_people(connected.database, EXAMPLE, [person])
+    known = {p.name for p in Accounts(connected.database, "ana").people(EXAMPLE)}
+    assert "Ann?" in known
+
+
 # --- history
+
+
+def test_trouble_of_a_window_is_the_windows_own(
+    connected: Stores, peer: ExampleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Window] = []
+
+    def half(self: ExampleClient, request: PullRequest) -> Iterator[Page]:
+        if request.window is not None:
+            asked.append(request.window)
+            raise LoginNeeded("history needs the scope channels:history")
+        yield Page()
+
+    monkeypatch.setattr(ExampleClient, "pull", half)
+    connections = Connections(connected)
+    connections.ask_for_history(EXAMPLE, Window(day(1), day(5)))
+    for _ in range(3):
+        assert poll_one(connected, EXAMPLE).state == "ok"
+    assert len(asked) == 1  # it rests
+    health = connections.health(EXAMPLE)
+    assert (health.trouble_kind, connections.failures(EXAMPLE)) == ("", 0)
+    assert "channels:history" in connections.history(EXAMPLE)[0].trouble
+    later = datetime.now(UTC) + timedelta(seconds=31)
+    assert connections.due(later) == [EXAMPLE]
+
+
+def test_history_goes_on_for_a_step_and_then_what_is_new_has_its_turn(
+    connected: Stores, peer: ExampleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(self: ExampleClient, request: PullRequest) -> Iterator[Page]:
+        number = int(request.cursors.get("page", "0"))
+        while request.window is not None:
+            number += 1
+            yield Page(cursors={"page": str(number)}, done=number / 1_000)
+
+    monkeypatch.setattr(ExampleClient, "pull", endless)
+    monkeypatch.setattr(poll_module, "HISTORY_STEP", timedelta(seconds=0.05))
+    connections = Connections(connected)
+    window = Window(day(1), day(5))
+    connections.ask_for_history(EXAMPLE, window)
+    far = []
+    for _ in range(2):
+        assert poll_one(connected, EXAMPLE).state == "ok"
+        far.append(int(connections.cursors(EXAMPLE, window_scope(window))["page"]))
+    assert 0 < far[0] < far[1]
+    assert connections.due(datetime.now(UTC) + timedelta(seconds=31)) == [EXAMPLE]
+    assert poll_history(connected, EXAMPLE, stop=lambda: True).state == "unfinished"
+
+
+def test_a_day_that_is_fetched_again_leaves_the_windows_around_it(connected: Stores) -> None:
+    connections = Connections(connected)
+    year, one = Window(day(1), day(31)), Window(day(5), day(6))
+    connections.ask_for_history(EXAMPLE, year)
+    connections.move_cursors(EXAMPLE, window_scope(year), {"c": "x"})
+    connections.fetch_again(EXAMPLE, one)
+    assert connections.cursors(EXAMPLE, window_scope(year)) == {"c": "x"}
+    connections.history_progress(EXAMPLE, year, 1.0)
+    assert missing_history(connected, EXAMPLE, one) == [one]
+    connections.history_progress(EXAMPLE, one, 1.0)
+    assert missing_history(connected, EXAMPLE, year) == []
+
+
+def test_a_window_that_is_through_keeps_no_cursors(connected: Stores, peer: ExampleServer) -> None:
+    peer.say("hello")
+    window = Window(NOW - timedelta(days=1), NOW + timedelta(days=1))
+    Connections(connected).fetch_again(EXAMPLE, window)
+    assert pull_history(connected, EXAMPLE, window).state == "ok"
+    assert Connections(connected).cursors(EXAMPLE, window_scope(window)) == {}
+    assert pull_history(connected, EXAMPLE, window).kept == 0
 
 
 def day(number: int) -> datetime:
@@ -470,6 +636,9 @@ def test_a_setting_can_be_changed_and_a_secret_cannot(
     change_setting(connected, generic, "reply_url", "https://crm.example.com/replies")
     loaded = Connections(connected).load("ana-crm")
     assert loaded.setting("reply_url") == "https://crm.example.com/replies"
+    for address in ("http://169.254.169.254/x", "http://127.0.0.1.example.com", "https://"):
+        with pytest.raises(ValueError, match="should begin with https"):
+            change_setting(connected, generic, "reply_url", address)
     with pytest.raises(ValueError, match="nonsense is not a setting"):
         change_setting(connected, account, "nonsense", "x")
 
@@ -490,7 +659,8 @@ def test_removing_an_account_leaves_nothing_of_it(
     raw_messages.materialise(connected, partition, Scope((partition,)))
     assert remove_account(connected, "ana", EXAMPLE) >= 2
     tables = connected.database.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%account TEXT%'"
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%account TEXT%' "
+        "AND name <> 'removed_accounts'"  # which says for a while that it was there
     )
     assert len(tables) > 15
     for table in tables:
@@ -524,6 +694,23 @@ def test_a_cached_landing_zone_learns_what_others_have_landed(
     connected.database.execute("DELETE FROM cursors")
     assert pull_new(connected, EXAMPLE, landing=mine).kept == 0
     assert landed(connected) == 1
+
+
+def test_a_message_stays_on_the_day_on_which_others_have_landed_it_meanwhile(
+    connected: Stores,
+) -> None:
+    work = WorkQueue(connected.database)
+    mine = Landing(connected.lake, work, EXAMPLE)
+    first = Envelope("2026-10-05", "c:m1", "c", "channel", "message", 1, 1, b"{}")
+    Landing(connected.lake, work, EXAMPLE).land([first])
+    intake = Intake(connected.database, mine, Counts(), "pull")
+    intake.take(first._replace(day="2026-10-09", kind="deletion", version_at=2, digest=2))
+    intake.flush()
+    rows = read_landing(connected.lake, AccountMonth(EXAMPLE, "2026-10"), None).to_pylist()
+    assert [(row["kind"], row["day"]) for row in rows] == [
+        ("message", "2026-10-05"),
+        ("deletion", "2026-10-05"),
+    ]
 
 
 def test_the_first_look_goes_back_two_weeks(connected: Stores) -> None:

@@ -14,8 +14,9 @@ from communicator_pipeline.ingestion.push import Drained, drain, receive, retry_
 from communicator_pipeline.platforms.generic.live import GenericLive
 from communicator_pipeline.platforms.protocol import Connection, Push, Record
 from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import utc_text
-from communicator_pipeline.storage.dead_letters import DeadLetters
+from communicator_pipeline.storage.dead_letters import DeadLetter, DeadLetters, bury
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.landing import landed_months, read_landing
 from communicator_pipeline.storage.queue import (
@@ -148,6 +149,89 @@ def test_one_that_always_fails_is_buried_and_holds_nobody_up(
     assert not retry_push(connected, ACCOUNT, letter["source"])
 
 
+def test_one_accounts_fault_keeps_no_push_of_another_waiting(connected: Stores) -> None:
+    values = {"me": "ana", "push_key": KEY}
+    add_account(connected, "ana", "ana-aaa", "generic", values, lambda field: "")
+    receive(connected, "generic", "ana-aaa", push(message(1)))
+    drain(connected)
+    (file,) = connected.lake.objects.list("landing/ana-aaa/")
+    content, _ = connected.lake.objects.get(file.key)
+    connected.lake.objects.put(file.key, b"not Parquet")
+    receive(connected, "generic", "ana-aaa", push(message(2)))
+    taken(connected, push(message(3)))
+    drained = drain(connected)
+    assert (drained.landed, drained.put_off) == (1, 1)
+    for _ in range(MOST_LEASES + 2):
+        later(connected)
+        assert drain(connected).put_off == 1
+    health = Connections(connected).health("ana-aaa")
+    assert (health.trouble_kind, "cannot be landed" in health.trouble) == ("fault", True)
+    connected.lake.objects.put(file.key, content)
+    later(connected)
+    assert drain(connected).landed == 1
+    assert Connections(connected).health("ana-aaa").trouble_kind == ""
+
+
+def test_a_full_disk_or_a_missing_key_buries_nothing(
+    connected: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    taken(connected, *(push(message(n)) for n in range(5)))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(connected.lake.objects), "put", full)
+        for _ in range(MOST_FAILURES + 1):
+            drained = drain(connected)
+            assert (drained.failed, drained.buried) == (0, 0)
+            later(connected)
+        assert "No space left" in Connections(connected).health(ACCOUNT).trouble
+    away = connected.keys.path.rename(connected.keys.path.with_name("away"))
+    assert drain(connected).put_off == 5
+    assert Connections(connected).health(ACCOUNT).trouble_kind == "login needed"
+    away.rename(connected.keys.path)
+    later(connected)
+    assert drain(connected).landed == 5
+    assert DeadLetters(connected.database, "ana").list() == []
+
+
+def test_what_another_has_taken_since_is_neither_put_off_nor_buried(connected: Stores) -> None:
+    taken(connected, push(message(1)))
+    queue = IngestionQueue(connected.database)
+    (mine,) = queue.lease()
+    later(connected)
+    (others,) = queue.lease()
+    queue.put_off([mine], timedelta(days=1), failed=True)
+    assert not queue.bury(mine)
+    queue.acknowledge([others.push_id])
+    assert not queue.bury(others)
+    assert queue.depth().dead == 0
+    connected.database.execute("UPDATE pushes SET state = 'dead'")
+    assert not queue.revive(ACCOUNT, mine.key)  # its body is in the landing zone
+
+
+def test_a_dead_push_goes_when_its_letter_is_closed_and_it_is_old(
+    connected: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(connected, push(message(1)))
+    queue = IngestionQueue(connected.database)
+    (one,) = queue.lease()
+    bury(connected.database, ACCOUNT, [DeadLetter("push", one.key, "broken")])
+    assert queue.bury(one)
+    letters = DeadLetters(connected.database, "ana")
+    old = datetime.now(UTC) + REMEMBERED + timedelta(hours=1)
+    assert queue.forget_old(old) == 0
+    letters.resolve(letters.list()[0]["dead_letter_id"])
+    assert queue.forget_old(datetime.now(UTC)) == 0
+    assert queue.forget_old(old) == 1
+
+
+def test_a_fault_before_the_push_is_verified_says_try_again(connected: Stores) -> None:
+    connected.keys.path.rename(connected.keys.path.with_name("away"))
+    assert receive(connected, "generic", ACCOUNT, push(message(1))).status == 503
+    assert receive(connected, "generic", "nobody", push(message(1))).status == 401
+
+
 def test_one_that_kills_whoever_takes_it_is_buried_in_the_end(connected: Stores) -> None:
     taken(connected, push(message(1)))
     queue = IngestionQueue(connected.database)
@@ -178,6 +262,8 @@ def test_large_bodies_are_leased_a_few_at_a_time(connected: Stores) -> None:
     queue.put([QueuedPush(ACCOUNT, str(n), "x" * 2**20) for n in range(40)])
     assert len(queue.lease(1_000)) == 16
     assert len(queue.lease(1_000)) == 16
+    queue.put([QueuedPush(ACCOUNT, f"nul {n}", "\0" + "é" * 2**19) for n in range(40)])
+    assert len(queue.lease(1_000)) == 16  # characters say little of bytes
 
 
 def test_what_landed_long_ago_is_forgotten_and_not_before(connected: Stores) -> None:

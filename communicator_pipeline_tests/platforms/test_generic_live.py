@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from communicator_pipeline.ingestion.connecting import add_account, identity_of
+from communicator_pipeline.ingestion.connecting import add_account, change_setting, identity_of
 from communicator_pipeline.ingestion.pull import fetch_missing, pull_new
 from communicator_pipeline.platforms import live_side
 from communicator_pipeline.platforms.generic.live import GenericLive
@@ -216,6 +216,26 @@ def test_it_cannot_be_pulled_and_is_not_asked_again_and_again(connected: Stores)
     window = Window(datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC))
     reports = fetch_missing(connected, ACCOUNT, window, lambda until: False)
     assert [report.state for report in reports] == ["not supported"]
+
+
+def test_a_reply_url_that_is_set_later_has_a_secret_to_sign_with(
+    stores: Stores,
+) -> None:
+    told: list[str] = []
+    account = add_account(
+        stores, "ana", ACCOUNT, "generic", {"me": "ana"}, lambda f: told.append(f.words) or ""
+    ).account
+    assert "Replies are signed with whsec_" in told[-1]
+    change_setting(stores, account, "reply_url", "http://127.0.0.1:1/nobody-listens")
+    signed = send(stores)
+    assert isinstance(signed, Refused)
+    assert "could not be reached" in signed.reason
+    kept = Connections(stores).load(ACCOUNT)
+    secrets = {**kept.secrets, "reply_secret": ""}  # made before there was always one
+    Connections(stores).save(ACCOUNT, kept.settings, secrets, timedelta(days=1), datetime.now(UTC))
+    refused = send(stores)
+    assert isinstance(refused, Refused)
+    assert f"accounts login {ACCOUNT}" in refused.reason
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from communicator_pipeline.ingestion.connecting import change_setting
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.platforms.contract import ACCOUNT, LiveContract
 from communicator_pipeline.platforms.protocol import (
@@ -50,7 +51,8 @@ from communicator_pipeline.platforms.x.pulling import Puller
 from communicator_pipeline.platforms.x.quiet import direct_messages_went_quiet
 from communicator_pipeline.platforms.x.sending import comparable
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import Channel, Person
+from communicator_pipeline.storage.accounts import Accounts, Channel, Person, load_account
+from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.dead_letters import DeadLetter
 from communicator_pipeline.storage.landing import Envelope
 from communicator_pipeline_tests.platforms.reading import read, understood
@@ -479,6 +481,28 @@ def test_x_is_told_that_the_secret_is_known() -> None:
     )
     with pytest.raises(KeyError):
         XLive().receive(Push("GET", {}, {}, b""), known(), datetime.now(UTC))
+
+
+def test_no_answer_to_a_question_signs_a_push() -> None:
+    forged = b'{"for_user_id":"1","direct_message_events":[{"id":"9","text":"pay"}]}'
+    for token in (forged.decode(), "", "x" * 201, "a b", "a\n"):
+        with pytest.raises(ValueError, match="crc_token"):
+            pushed.verify(Push("GET", {}, {"crc_token": token}, b""), "secret")
+    token = b"an-honest_Token1"
+    signature = pushed.signed(token, "secret")
+    with pytest.raises(ValueError, match="body"):
+        pushed.verify(Push("POST", {pushed.SIGNATURE: signature}, {}, token), "secret")
+    assert pushed.verify(Push("GET", {}, {"crc_token": token.decode()}, b""), "secret")
+
+
+def test_a_cap_is_an_amount_when_it_is_changed_too(stores: Stores) -> None:
+    Accounts(stores.database, "ana").add("ana-x", "x", "X")
+    now = datetime.now(UTC)
+    Connections(stores).save("ana-x", {"cap_usd": "5"}, {}, timedelta(minutes=5), now)
+    account = load_account(stores.database, "ana-x")
+    with pytest.raises(ValueError, match="amount in US dollars"):
+        change_setting(stores, account, "cap_usd", "$5")
+    change_setting(stores, account, "cap_usd", "7.5")
 
 
 def test_a_push_again_has_the_same_key_and_another_one_another() -> None:

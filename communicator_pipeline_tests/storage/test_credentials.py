@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +70,32 @@ def test_rotation_leaves_only_the_new_key(stores: Stores) -> None:
     assert connections.load("ana-chat").secrets == TOKEN
 
 
+def test_old_keys_stay_while_something_needs_them(stores: Stores) -> None:
+    """Somebody logs in during the rotation: sealed before it, written after it had looked."""
+    connections = Connections(stores)
+    connections.save("ana-chat", {}, TOKEN, timedelta(minutes=1), datetime.now(UTC))
+    sealed = stores.keys.seal(TOKEN)
+    stores.keys.add_key()
+    connections.seal_anew()
+    stores.database.execute("UPDATE connections SET secrets = ?", (sealed,))
+    with pytest.raises(KeyMissing, match="run this again with --no-new-key"):
+        connections.drop_old_keys()
+    assert connections.load("ana-chat").secrets == TOKEN
+    connections.seal_anew()
+    assert connections.drop_old_keys() == 1
+    assert connections.load("ana-chat").secrets == TOKEN
+
+
+def test_no_key_is_dropped_between_sealing_and_keeping(stores: Stores) -> None:
+    stores.keys.seal(TOKEN)
+    dropping = threading.Thread(target=stores.keys.drop_old_keys)
+    with stores.keys.held():
+        dropping.start()
+        dropping.join(0.2)
+        assert dropping.is_alive()
+    dropping.join()
+
+
 def test_keys_can_come_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,3 +117,4 @@ def test_keys_can_come_from_the_environment(
 def test_secrets_are_taken_out_of_texts_and_short_words_stay() -> None:
     words = "GET https://api/bot123:abcdef/x failed for no reason"
     assert redact(words, ["bot123:abcdef", "no"]) == "GET https://api/•••/x failed for no reason"
+    assert redact("x abcdefghijkl y", ["abcdef", "abcdefghijkl"]) == "x ••• y"

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -87,24 +88,34 @@ class GenericLive:
         key, secret = values["push_key"], values["reply_secret"]
         if key and len(key) < _SHORTEST_KEY:
             raise ValueError(f"push_key should have {_SHORTEST_KEY} characters or more")
-        url = values["reply_url"]
-        if url and not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
-            raise ValueError("reply_url should begin with https:// (or be on this machine)")
+        self.check(values)
         if not key:
             key = secrets.token_urlsafe(32)
             _tell(ask, "push_key", f"The push key is {key}")
-        if url and not secret:
+        if not secret:  # without a reply_url too: one can be set later
             secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
             _tell(ask, "reply_secret", f"Replies are signed with {secret}")
-        if secret:
-            _webhook(secret)
+        _webhook(secret)
         return {
             "me": values["me"],
             "name": values["name"],
             "push_key": "sha256:" + hashlib.sha256(key.encode()).hexdigest(),
-            "reply_url": url,
+            "reply_url": values["reply_url"],
             "reply_secret": secret,
         }
+
+    def check(self, settings: Mapping[str, str]) -> None:
+        """Raises `ValueError` for a reply_url to which nothing should be sent."""
+        url = settings.get("reply_url") or ""
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname
+        except ValueError:
+            host = None
+        is_here = host in ("127.0.0.1", "localhost", "::1")
+        is_safe = host and (parts.scheme == "https" or (parts.scheme == "http" and is_here))
+        if url and not is_safe:
+            raise ValueError("reply_url should begin with https:// (or be on this machine)")
 
     @contextmanager
     def connect(self, connection: Connection) -> Iterator[Client]:
@@ -157,6 +168,12 @@ class GenericClient:
                 f"the account has no reply_url: communicator accounts set "
                 f"{self._connection.account} reply_url ADDRESS"
             )
+        secret = self._connection.secrets.get("reply_secret")
+        if not secret:
+            return Refused(
+                "the account has no reply_secret: communicator accounts login "
+                f"{self._connection.account} makes one"
+            )
         channel = target.channel_id
         body = orjson.dumps(
             {
@@ -172,7 +189,7 @@ class GenericClient:
             }
         ).decode()
         now = datetime.now(UTC)
-        webhook = _webhook(self._connection.secrets["reply_secret"])
+        webhook = _webhook(secret)
         headers = {
             "content-type": "application/json",
             "webhook-id": token,

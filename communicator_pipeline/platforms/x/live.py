@@ -72,13 +72,7 @@ class XLive:
         missing = [name for name in _SECRETS if not values.get(name)]
         if missing:
             raise ValueError(f"{', '.join(missing)}: missing; the app's page on X shows them")
-        cap = values.get("cap_usd") or "5"
-        try:
-            is_amount = 0 <= float(cap) < 1e6
-        except ValueError:
-            is_amount = False
-        if not is_amount:
-            raise ValueError(f"cap_usd should be an amount in US dollars such as 5, it is {cap!r}")
+        self.check(values)
         base = (values.get("base_url") or BASE).rstrip("/")
         parts = urlsplit(base)
         is_here = parts.hostname in ("127.0.0.1", "localhost", "::1")
@@ -87,9 +81,19 @@ class XLive:
         return {
             **{name: values[name] for name in _SECRETS},
             "base_url": base,
-            "cap_usd": cap,
+            "cap_usd": values.get("cap_usd") or "5",
             "search": values.get("search") or "",
         }
+
+    def check(self, settings: Mapping[str, str]) -> None:
+        """Raises `ValueError` for a cap that is no amount."""
+        cap = settings.get("cap_usd") or "5"
+        try:
+            is_amount = 0 <= float(cap) < 1e6
+        except ValueError:
+            is_amount = False
+        if not is_amount:
+            raise ValueError(f"cap_usd should be an amount in US dollars such as 5, it is {cap!r}")
 
     @contextmanager
     def connect(self, connection: Connection) -> Iterator[Client]:

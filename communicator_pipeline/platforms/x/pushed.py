@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -33,16 +34,26 @@ from communicator_pipeline.platforms.x.reading import (
 )
 
 SIGNATURE = "x-twitter-webhooks-signature"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")  # X's are random text; JSON is none
 _STAGE = "push"
 _SOURCE = "X, pushed"
 _LISTS = ("tweet_create_events", "tweet_delete_events", "direct_message_events")
 
 
 def verify(push: Push, consumer_secret: str) -> Accepted | Answer:
-    """The answer to X's question, or the key of a push that X has signed; raises ValueError."""
+    """The answer to X's question, or the key of a push that X has signed; raises ValueError.
+
+    Both are signed with the same secret and anybody may ask: a token that could be a push's body
+    must not be answered, and a body that could be a token is not believed.
+    """
     if push.method == "GET":
-        token = signed(push.query["crc_token"].encode(), consumer_secret)
+        asked = push.query["crc_token"]
+        if not _TOKEN.fullmatch(asked):
+            raise ValueError("the crc_token is not one of X's")
+        token = signed(asked.encode(), consumer_secret)
         return Answer(orjson.dumps({"response_token": token}), "application/json")
+    if not push.body.startswith(b"{"):
+        raise ValueError("the body is not one of X's")
     expected = signed(push.body, consumer_secret)
     if not hmac.compare_digest(push.headers[SIGNATURE].encode("ascii"), expected.encode("ascii")):
         raise ValueError("the signature is not X's")

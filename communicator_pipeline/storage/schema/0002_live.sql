@@ -40,7 +40,7 @@ CREATE TABLE cursors (
 -- The platforms' limits, as they told them: nobody asks before, in whatever process.
 CREATE TABLE platform_waits (
     scope TEXT PRIMARY KEY,             -- what the platform counts by, or 'account:<account>'
-    account TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    account TEXT NOT NULL,              -- who met it; others may share it, so it outlives them
     until TEXT NOT NULL,
     why TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -53,6 +53,8 @@ CREATE TABLE history_windows (
     done REAL NOT NULL DEFAULT 0,       -- 0…1
     asked_at TEXT NOT NULL,
     done_at TEXT,
+    not_before TEXT NOT NULL DEFAULT '', -- after a failure, which is the window's own:
+    trouble TEXT NOT NULL DEFAULT '',   -- what is new may come all the same
     PRIMARY KEY (account, first, last)
 ) WITHOUT ROWID;
 
@@ -80,6 +82,15 @@ CREATE TABLE pushes (
 
 CREATE INDEX pushes_waiting ON pushes (visible_at) WHERE state = 'waiting';
 CREATE INDEX pushes_landed ON pushes (received_at) WHERE state = 'landed';
+
+-- Accounts that were removed. Whoever was at work on one may write something more, which is deleted
+-- until there has been nothing for a while; the key is given to nobody before.
+CREATE TABLE removed_accounts (
+    account TEXT PRIMARY KEY,
+    removed_by TEXT NOT NULL,           -- the user
+    removed_at TEXT NOT NULL,
+    found_at TEXT NOT NULL              -- when something was last found to delete
+) WITHOUT ROWID;
 
 -- Workers that live. The sensor stands in for them when none does.
 CREATE TABLE workers (
