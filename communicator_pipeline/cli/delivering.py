@@ -367,7 +367,7 @@ def why(
             f"{found.draft['model']}{changed}",
             markup=False,
         )
-        out.print(f"          {found.draft['reason']}", markup=False, style="dim", soft_wrap=True)
+        out.print(f"          {found.draft['reason']}", markup=False, style="dim")
         out.print(f"run       {run_id or 'not recorded any more'}", markup=False)
     else:
         out.print("draft     none: a text of the approver's own")
@@ -378,7 +378,7 @@ def why(
         since = " (changed since)" if message.changed_since else ""
         text = one_line(message.text)[:80] or "(gone)"
         line = f"        {sign} {message.author}: {text}"
-        out.print(f"{line} [v{message.version}]{since}", markup=False, soft_wrap=True)
+        out.print(f"{line} [v{message.version}]{since}", markup=False)
     if rests_on:
         out.print("          * what the draft rests on", style="dim")
     out.print("attempts")
@@ -387,7 +387,6 @@ def why(
         out.print(
             f"          {attempt['started_at'][:23]} {attempt['outcome'] or 'under way'}{error}",
             markup=False,
-            soft_wrap=True,
         )
     out.print("log")
     for entry in found.log:
@@ -396,7 +395,6 @@ def why(
             f"          {entry['at'][:23]} {entry['before'] or '·'} → {entry['after']} "
             f"by {entry['actor']}{reason}",
             markup=False,
-            soft_wrap=True,
         )
 
 

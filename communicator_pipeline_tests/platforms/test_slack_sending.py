@@ -18,6 +18,7 @@ from communicator_pipeline.platforms import live_side
 from communicator_pipeline.platforms.protocol import (
     Absent,
     CannotTell,
+    Connection,
     Part,
     Refused,
     Sent,
@@ -174,7 +175,7 @@ def test_where_nobody_listens_nothing_was_sent(slack: SlackServer) -> None:
 
 
 def test_the_promise_is_slacks(slack: SlackServer) -> None:
-    promise = live_side("slack").sending
+    promise = live_side("slack").promise(Connection("", frozenset(), {}, {}))
     assert (promise.repeats, promise.looks_up) == (False, True)
     assert promise.longest == 4_000
 
