@@ -9,6 +9,7 @@ import typer
 
 from communicator_pipeline.cli import (
     accounts,
+    backups,
     dead_letters,
     delivering,
     demo,
@@ -71,6 +72,8 @@ app.command("materialize")(running.materialize)
 app.command("digest")(running.digest)
 app.command("status")(running.status)
 app.command("backfill")(serving.backfill)
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
 app.command("worker")(serving.worker)
 app.command("serve")(serving.serve)
 app.command("group")(trying.group_file)
