@@ -27,7 +27,7 @@ from communicator_pipeline import runs
 from communicator_pipeline.delivery.clock import read_clock
 from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.policies import approve_by_policy
-from communicator_pipeline.delivery.recovery import confirm_echoes
+from communicator_pipeline.delivery.recovery import confirm_echoes, quiet_period
 from communicator_pipeline.delivery.voiding import raise_notices, sweep
 from communicator_pipeline.ingestion.poll import AT_ONCE, MAY_GO_ON, poll_history, poll_new
 from communicator_pipeline.ingestion.pull import PullReport, unfinished_history
@@ -248,7 +248,7 @@ class Worker:
             return
         is_due = bool(due(self._stores.database, now))
         if now >= self._next_settling:
-            self._next_settling = now + SETTLE_EVERY
+            self._next_settling = now + min(SETTLE_EVERY, quiet_period(self._stores.database))
             is_due = is_due or has_any(self._stores.database, UNSETTLED)
         if not is_due:
             return
