@@ -237,7 +237,7 @@ def _fill(archive: _Archive, home: Path, folder: Path, with_key: bool) -> Summar
         other = apsw.Connection(str(home / SANDBOX), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             other.set_busy_timeout(30_000)
-            other.execute("BEGIN")
+            _begin_snapshot(other)
             _copy_database(other, copied)
         finally:
             other.close()
@@ -270,13 +270,17 @@ def _fix_the_moment(
     while True:
         _copy_new(archive, home, "landing")
         manifests.look()
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # the snapshot begins here
+        _begin_snapshot(source)
         moved = manifests.look()
         if not moved or time.monotonic() >= deadline:
             return {_account_of(key) for key in moved}
         source.execute("ROLLBACK")
         time.sleep(LOOK_AGAIN)
+
+
+def _begin_snapshot(source: apsw.Connection) -> None:
+    source.execute("BEGIN")
+    source.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # BEGIN alone reads nothing
 
 
 def _copy_database(source: apsw.Connection, into: Path) -> None:
