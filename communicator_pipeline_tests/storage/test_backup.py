@@ -387,6 +387,39 @@ def test_whoever_writes_for_the_first_time_behind_the_moment_has_a_name(
     assert not (tmp_path / "restored" / "names.jsonl").exists()
 
 
+def test_a_run_at_the_moment_leaves_no_day_behind(
+    stores: Stores, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run changes a day of another month that nothing landed on; its mark came after the
+    database was fixed, its files before the manifests were taken: nothing but the account's name in
+    the backup tells."""
+    fill(line(2, "2026-11-01T00:01:00Z", "ben", "and which colour?", reply_to="m1"))
+    settle(stores)
+    fill(
+        line(0, "2026-10-31T23:58:00Z", "ana", "who wants the new bell?"),
+        line(1, "2026-10-31T23:59:00Z", "ben", "I would like one", reply_to="m0"),
+        name="older.jsonl",
+    )
+    look = backup._Manifests.look
+    looks = 0
+
+    def looking(manifests: backup._Manifests) -> set[str]:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            settle(stores)
+        return look(manifests)
+
+    monkeypatch.setattr(backup._Manifests, "look", looking)
+    monkeypatch.setattr(backup, "SETTLE_SECONDS", 0.0)
+    done = back_up(tmp_path / "home", tmp_path / "backup.tar")
+    assert done.summary.unsettled == [ACCOUNT]
+    restore(done.file, tmp_path / "restored")
+    again = open_local(tmp_path / "restored")
+    settle(again)
+    _compare(_rows(again), _rows(stores), "restored")
+
+
 def test_a_moment_is_sought_at_which_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
