@@ -8,14 +8,13 @@ A platform has up to three sides. *Exports*: it reads the files that the platfor
 *Understanding*: `normalise` says what a payload means; pure. *Live*: it logs in, pulls, is pushed
 to and sends. A side that it does not have is `None` (`live`) or never recognises anything.
 
-All calls are synchronous; a client whose library is asynchronous runs it in a loop of its own
-(`drive`). All times are UTC with a zone. All ids are text.
+All calls are synchronous; a client whose library is asynchronous runs it in a loop of its own.
+All times are UTC with a zone. All ids are text.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -351,20 +350,3 @@ class Platform(Protocol):
 
     def normalise(self, arrived: Arrived) -> Message:
         """The message that the payload is; any exception makes a dead letter of it."""
-
-
-def drive(steps: AsyncGenerator[T, None]) -> Iterator[T]:
-    """An asynchronous generator, step by step, in an event loop of its own."""
-
-    async def step() -> T:
-        return await anext(steps)
-
-    with asyncio.Runner() as runner:
-        try:
-            while True:
-                try:
-                    yield runner.run(step())
-                except StopAsyncIteration:
-                    return
-        finally:
-            runner.run(steps.aclose())
