@@ -11,6 +11,9 @@ GATEWAY_PORT ?= 8700
 SANDBOX_PORT ?= 8701
 # Which of the fault tests: all of them take hours. A tenth of each is part of `make test`.
 FAULTS ?= communicator_pipeline_tests
+# How much of each that follows it (1: all), and the seed: empty for a fresh one, which is printed.
+FAULTS_SHARE ?= 1
+FAULTS_SEED ?=
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
@@ -58,7 +61,7 @@ test-peers: install  ## Test the platforms against servers that others wrote (in
 	@$(BIN)/pytest -m peers
 
 test-faults: install  ## Kill imports, pushes and materialisations at random moments, at full size
-	@$(BIN)/pytest -m faults $(FAULTS)
+	@FAULTS_SHARE=$(FAULTS_SHARE) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/pytest -rP -m faults $(FAULTS)
 
 lint: install  ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -1,8 +1,13 @@
-"""What the tests share: stores in a temporary folder, and an account that is filled from text."""
+"""What the tests share: stores in a temporary folder, an account that is filled from text, and how
+much of a fault test is done."""
 
 from __future__ import annotations
 
+import math
+import os
+import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -70,3 +75,28 @@ def line(number: int, sent_at: str, author: str, text: str, **more: object) -> L
         "text": text,
         **more,
     }
+
+
+# --- fault tests -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FaultSizes:
+    """How much of a fault test is done, and under which seed."""
+
+    share: float
+    seed: int
+
+    def count(self, full: int, at_least: int = 1) -> int:
+        """So many of the full size."""
+        return max(at_least, math.ceil(full * self.share))
+
+
+@pytest.fixture
+def sizes(request: pytest.FixtureRequest) -> FaultSizes:
+    """`FAULTS_SHARE` (of the full size, by default 1) and `FAULTS_SEED` (by default a fresh one),
+    printed, so that what failed can be run again."""
+    seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+    found = FaultSizes(float(os.environ.get("FAULTS_SHARE") or 1.0), seed)
+    print(f"{request.node.nodeid}: FAULTS_SEED={found.seed} FAULTS_SHARE={found.share:g}")
+    return found

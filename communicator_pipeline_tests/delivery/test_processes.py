@@ -22,6 +22,7 @@ from communicator_pipeline.platforms.protocol import Sending
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.outbox import Outbox
 from communicator_pipeline.storage.settings import Settings
+from communicator_pipeline_tests.conftest import FaultSizes
 from communicator_pipeline_tests.delivery.http_platform import (
     PROMISES,
     Fault,
@@ -87,10 +88,11 @@ def dispatcher(folder: str, port: int, promise: str, pipe: Connection) -> None:
     pipe.send(sent)
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.faults)])
 def test_two_dispatchers_at_once_send_each_reply_once(
-    stores: Stores, platform: HttpPlatform, count: int
+    stores: Stores, platform: HttpPlatform, sizes: FaultSizes, full: bool
 ) -> None:
+    count = sizes.count(1_000) if full else 100
     platform.promise = PROMISES["neither"]
     approve_many(stores, count, platform.promise)
     folder = str(stores.database.path.parent)  # type: ignore[attr-defined]
@@ -126,13 +128,11 @@ def faults(repeats: int, stalls: int) -> list[Fault]:
 
 
 @pytest.mark.parametrize("platform", sorted(PROMISES), indirect=True)
-@pytest.mark.parametrize(
-    ("repeats", "stalls"), [(1, 1), pytest.param(30, 10, marks=pytest.mark.faults)]
-)
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.faults)])
 def test_wherever_an_answer_is_cut_the_reply_arrives_once(
-    stores: Stores, platform: HttpPlatform, repeats: int, stalls: int
+    stores: Stores, platform: HttpPlatform, sizes: FaultSizes, full: bool
 ) -> None:
-    plan = faults(repeats, stalls)
+    plan = faults(sizes.count(30), sizes.count(10)) if full else faults(1, 1)
     platform.plan = lambda text, nth: plan[int(text.split()[1])] if nth == 1 else None
     approve_many(stores, len(plan), platform.promise)
     impatient = HttpSenders(platform.port, platform.promise, timeout=0.15)

@@ -7,6 +7,7 @@ history that once failed is kept in `KEPT`. `make test` takes some seconds, `mak
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 from communicator_pipeline.storage import outbox
+from communicator_pipeline_tests.conftest import FaultSizes
 from communicator_pipeline_tests.delivery.faulty_outbox import (
     STEPS,
     FaultyOutbox,
@@ -147,8 +149,11 @@ def drive_many(promise: str) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("chunk", range(4))
 @pytest.mark.parametrize("promise", sorted(PROMISES))
-def test_two_hundred_histories_of_5000_steps_hold(promise: str, chunk: int) -> None:
-    first = secrets.randbelow(2**32)
-    print(f"{promise}: seeds {first} to {first + 9}")
-    for seed in range(first, first + 10):
+def test_two_hundred_histories_of_5000_steps_hold(
+    promise: str, chunk: int, sizes: FaultSizes
+) -> None:
+    first = random.Random(f"{sizes.seed} {promise} {chunk}").randrange(2**32)
+    last = first + sizes.count(10)
+    print(f"{promise}: seeds {first} to {last - 1}")
+    for seed in range(first, last):
         drive(PROMISES[promise], seed, 5_000)

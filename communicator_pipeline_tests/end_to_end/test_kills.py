@@ -23,6 +23,7 @@ from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.landing import landed_months, read_landing
 from communicator_pipeline.storage.work import WorkQueue
+from communicator_pipeline_tests.conftest import FaultSizes
 
 USER, ACCOUNTS = "ben", ("ben-telegram", "ben-slack-workshop")
 
@@ -181,7 +182,8 @@ def test_ten_kills_leave_lake_and_database_as_an_undisturbed_run_does(tmp_path: 
 
 @pytest.mark.faults
 def test_a_hundred_kills_leave_lake_and_database_as_an_undisturbed_run_does(
-    tmp_path: Path,
+    tmp_path: Path, sizes: FaultSizes
 ) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    assert kill_until(100, 30, seed, tmp_path) >= 30
+    kills = sizes.count(100, at_least=20)
+    between = kills * 3 // 10
+    assert kill_until(kills, between, sizes.seed, tmp_path) >= between
