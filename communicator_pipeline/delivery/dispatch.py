@@ -55,7 +55,6 @@ from communicator_pipeline.storage.outbox import (
     has_any,
     in_state,
     is_still_there,
-    load_delivery,
     wait_to_send,
     waiting_to_leave,
     write,
@@ -369,24 +368,3 @@ def _land(stores: Stores, account: str, records: Sequence[Record]) -> None:
     for record in records:
         intake.take(record)
     intake.flush()
-
-
-def deliver_one(
-    stores: Stores,
-    delivery_id: str,
-    *,
-    senders: Senders | None = None,
-    environment_opens: bool | None = None,
-    clock: Clock = read_clock,
-) -> Delivered:
-    """Send one delivery if it is due: what a run for a single one does."""
-    opens = environment_is_open() if environment_opens is None else environment_opens
-    done = Delivered()
-    row = load_delivery(stores.database, delivery_id)
-    done.swept = sweep(stores.database, clock(), row.delivery.account)
-    row = load_delivery(stores.database, delivery_id)
-    for one in due_deliveries([row], clock().wall, opens):
-        channels = senders or LiveSenders(stores)
-        account = one.delivery.account
-        _deliver_account(stores, channels, account, [one], opens, LEASE, clock, done)
-    return done

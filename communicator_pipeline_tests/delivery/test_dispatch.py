@@ -12,7 +12,6 @@ from communicator_pipeline.delivery.dispatch import (
     LEASE,
     SEND_WITHIN,
     deliver_due,
-    deliver_one,
     due,
     due_deliveries,
     record,
@@ -360,15 +359,3 @@ def test_what_is_due_is_a_question_about_rows_alone(box: Box) -> None:
         assert due_deliveries([held], now, True) == []
     assert due_deliveries([replace(row, is_sandbox=False)], now, False) == []
     assert due_deliveries([replace(row, unseen=True, begun=True)], now, True) != []
-
-
-def test_one_delivery_alone_can_be_sent(box: Box) -> None:
-    reply = box.approve_and_wait()
-    done = deliver_one(
-        box.stores,
-        reply.delivery.delivery_id,
-        senders=box.network,
-        environment_opens=True,
-        clock=box.clock,
-    )
-    assert done.sent == [reply.delivery.delivery_id]
