@@ -1,0 +1,83 @@
+"""Dagster's records in the storages that keep their connections."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from dagster import DagsterInstance
+
+from communicator_pipeline.dagster_storage import EventLog, Runs
+from communicator_pipeline.runs import open_instance
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DagsterInstance]:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("COMMUNICATOR_HOME", str(tmp_path))
+    with open_instance() as opened:
+        yield opened
+
+
+def test_the_instance_uses_them(instance: DagsterInstance) -> None:
+    assert isinstance(instance.event_log_storage, EventLog)
+    assert isinstance(instance.run_storage, Runs)
+
+
+def test_a_transaction_opens_no_connection_of_its_own(instance: DagsterInstance) -> None:
+    opened: list[object] = []
+
+    def note(connection: object, _: object) -> None:
+        opened.append(connection)
+
+    instance.event_log_storage.dispose()
+    instance.run_storage.dispose()
+    sqlalchemy.event.listen(sqlalchemy.pool.Pool, "connect", note)
+    try:
+        instance.add_dynamic_partitions("accounts", ["ana"])
+        instance.get_runs()
+        before = len(opened)
+        for _ in range(20):
+            assert instance.has_dynamic_partition("accounts", "ana")
+            instance.get_runs()
+        assert before
+        assert len(opened) == before
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.pool.Pool, "connect", note)
+
+
+def test_what_another_process_writes_is_seen(instance: DagsterInstance) -> None:
+    instance.add_dynamic_partitions("accounts", ["ana"])
+    assert not instance.has_dynamic_partition("accounts", "ben")
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from communicator_pipeline.runs import open_instance\n"
+            "with open_instance() as there: there.add_dynamic_partitions('accounts', ['ben'])",
+        ],
+        check=True,
+    )
+    assert instance.has_dynamic_partition("accounts", "ben")
+
+
+def test_threads_do_not_wait_for_a_connection(instance: DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    assert isinstance(storage, EventLog)
+    all_inside = threading.Barrier(12)
+
+    def hold() -> None:
+        with storage.index_connection():
+            all_inside.wait(20)
+
+    threads = [threading.Thread(target=hold) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not all_inside.broken
