@@ -104,13 +104,7 @@ class LanguageModel:
         scripts = {name for _, _, names in _SCRIPTS for name in names}
         self.languages = self._table.languages + tuple(sorted(scripts))
         self._column = {name: i for i, name in enumerate(self.languages)}
-        self._function_words = _columns_of_words(
-            {name: lexicon.function_words.split() for name, lexicon in LEXICONS.items()},
-            self._column,
-        )
-        self._lexicon_words = _columns_of_words(
-            {name: lexicon.words() for name, lexicon in LEXICONS.items()}, self._column
-        )
+        self._function_words, self._lexicon_words = _columns_of_lexicons(self.languages)
         latin = set(self._table.languages) - {*CYRILLIC_LANGUAGES, *ARABIC_LANGUAGES}
         self._groups = {
             "latin": self._columns(latin),
@@ -203,6 +197,18 @@ class LanguageModel:
         if len(said) == 1 and lead < 0.5:
             return UNDETERMINED, 0.0
         return self.languages[best], 1.0 - math.exp(-lead / 2.5)
+
+
+@cache
+def _columns_of_lexicons(
+    languages: tuple[str, ...],
+) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """The columns of every function word, and of every word in a lexicon."""
+    column = {name: i for i, name in enumerate(languages)}
+    return (
+        _columns_of_words({n: lex.function_words.split() for n, lex in LEXICONS.items()}, column),
+        _columns_of_words({n: lex.words() for n, lex in LEXICONS.items()}, column),
+    )
 
 
 def _columns_of_words(
