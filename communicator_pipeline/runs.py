@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from socket import gethostname
 
 import dagster as dg
-from dagster import AssetRecordsFilter, DagsterInstance, RunsFilter
+from dagster import AssetRecordsFilter, DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 
+from communicator_pipeline.abandoned_runs import PROCESS_TAG, fail_abandoned_runs, this_process
 from communicator_pipeline.jobs import deliver_replies, digest, refresh, run_config
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import account_keys
@@ -33,9 +33,6 @@ from communicator_pipeline.wanted_runs import (
     WantedRun,
     wanted_runs,
 )
-
-PROCESS_TAG = "communicator/process"
-"""Which process executes a run: nobody else can tell that it has died."""
 
 REPOSITORY_TAGS = {".dagster/repository": "__repository__@communicator_pipeline"}
 """Without it the web UI's job filter does not find a run that was made here."""
@@ -220,50 +217,6 @@ def deliver(stores: Stores, instance: DagsterInstance, job: dg.JobDefinition) ->
     return _finished(instance, job, dg.RunConfig(), {}, "", "", "")
 
 
-def fail_abandoned_runs(instance: DagsterInstance, work: WorkQueue | None = None) -> list[str]:
-    """Report as failed the runs whose process on this machine is dead, and give back their days;
-    returns their ids.
-
-    A run that is executed in process stays STARTED when it is killed, and takes one of the few
-    places that the run queue has.
-    """
-    unfinished = instance.get_runs(
-        RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-    )
-    abandoned = []
-    for run in unfinished:
-        host, pid, started = [*run.tags.get(PROCESS_TAG, "").split(":"), "", ""][:3]
-        if host == gethostname() and _has_proc() and not _lives(pid, started):
-            instance.report_run_failed(run, "the process that executed the run has died")
-            if work is not None:
-                work.give_back(run.run_id)
-            abandoned.append(run.run_id)
-    return abandoned
-
-
-def _this_process() -> str:
-    """Host, process id, and when it started: in a container that was started again the ids are
-    the same."""
-    return f"{gethostname()}:{os.getpid()}:{_started(str(os.getpid()))}"
-
-
-def _lives(pid: str, started: str) -> bool:
-    return Path(f"/proc/{pid}").exists() and started in ("", _started(pid))
-
-
-def _started(pid: str) -> str:
-    """When the process started, in the machine's own ticks; "" where nobody can tell."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]  # field 22; the name before it may hold anything
-
-
-def _has_proc() -> bool:
-    return Path("/proc/self").exists()  # elsewhere a dead process cannot be told from a live one
-
-
 def register_accounts(stores: Stores, instance: DagsterInstance) -> None:
     """Make every account a partition; clear up after runs that died."""
     fail_abandoned_runs(instance, WorkQueue(stores.database))
@@ -336,7 +289,7 @@ def _finished(
             ops=config.ops, loggers={"console": {"config": {"log_level": "CRITICAL"}}}
         ),
         raise_on_error=False,
-        tags={**tags, PROCESS_TAG: _this_process(), **REPOSITORY_TAGS},
+        tags={**tags, PROCESS_TAG: this_process(), **REPOSITORY_TAGS},
     )
     checks = tuple(
         f"{check.asset_key.to_user_string()}: {check.check_name}"

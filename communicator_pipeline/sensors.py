@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from communicator_pipeline.abandoned_runs import fail_abandoned_runs
 from communicator_pipeline.delivery.clock import read_clock
 from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.voiding import sweep
@@ -50,6 +51,7 @@ def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg
         )
     while drain(opened).taken:
         pass
+    fail_abandoned_runs(context.instance, work)
     busy = _accounts_at_work(context)
     runs = wanted_runs(day for day in work.unleased(now) if day.account not in busy)
     # Leased before they are asked for: if this tick is lost, the lease runs out and the days
@@ -84,6 +86,7 @@ def due_replies(
     if Workers(opened.database).living(now):
         return dg.SkipReason("a worker does it")
     sweep(opened.database, read_clock())  # what was overtaken is taken back at once, without a run
+    fail_abandoned_runs(context.instance, WorkQueue(opened.database))
     open_replies = due(opened.database, now)
     unsettled = has_any(opened.database, UNSETTLED)
     run_key = wanted_delivery(open_replies, unsettled, now)

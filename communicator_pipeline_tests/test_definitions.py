@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
-from communicator_pipeline import runs
+from communicator_pipeline import abandoned_runs, runs
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
 from communicator_pipeline.chain import checks as rules
 from communicator_pipeline.chain.analyses import _row as _real_row
@@ -348,8 +348,8 @@ def test_a_run_whose_process_was_killed_is_reported_as_failed(
     child = multiprocessing.get_context("spawn").Process(target=int)
     child.start()
     child.join()
-    tags = {runs.PROCESS_TAG: f"{socket.gethostname()}:{child.pid}"}
-    alive = {runs.PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+    tags = {abandoned_runs.PROCESS_TAG: f"{socket.gethostname()}:{child.pid}"}
+    alive = {abandoned_runs.PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
     for each in (tags, alive, {}):
         run = instance.create_run_for_job(
             job,
@@ -357,5 +357,5 @@ def test_a_run_whose_process_was_killed_is_reported_as_failed(
             tags={**each, "dagster/partition": "ana-chat|2026-11"},
         )
         del run
-    assert len(runs.fail_abandoned_runs(instance)) == 1
-    assert runs.fail_abandoned_runs(instance) == []
+    assert len(abandoned_runs.fail_abandoned_runs(instance)) == 1
+    assert abandoned_runs.fail_abandoned_runs(instance) == []

@@ -18,7 +18,7 @@ import orjson
 import pytest
 from dagster import DagsterInstance
 
-from communicator_pipeline import runs
+from communicator_pipeline import abandoned_runs, runs
 from communicator_pipeline import worker as worker_module
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.ingestion.connecting import add_account, remove_account
@@ -247,7 +247,7 @@ def test_the_days_of_a_run_that_was_killed_are_free_when_it_is_reported_as_faile
     run = instance.create_run_for_job(
         runs.chain_job(definitions),
         status=dg.DagsterRunStatus.STARTED,
-        tags={runs.PROCESS_TAG: dead, "dagster/partition": "ana-chat|2026-11"},
+        tags={abandoned_runs.PROCESS_TAG: dead, "dagster/partition": "ana-chat|2026-11"},
     )
     work.mark("ana-chat", ["2026-11-03"], "a test")
     work.claim(run.run_id, "ana-chat", "2026-11", ["2026-11-03"])
@@ -257,9 +257,12 @@ def test_the_days_of_a_run_that_was_killed_are_free_when_it_is_reported_as_faile
     alive = instance.create_run_for_job(
         runs.chain_job(definitions),
         status=dg.DagsterRunStatus.STARTED,
-        tags={runs.PROCESS_TAG: runs._this_process(), "dagster/partition": "ana-chat|2026-11"},
+        tags={
+            abandoned_runs.PROCESS_TAG: abandoned_runs.this_process(),
+            "dagster/partition": "ana-chat|2026-11",
+        },
     )
-    assert runs.fail_abandoned_runs(instance) == []
+    assert abandoned_runs.fail_abandoned_runs(instance) == []
     assert alive.run_id
 
 

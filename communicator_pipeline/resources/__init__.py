@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from communicator_pipeline.abandoned_runs import claim_run
 from communicator_pipeline.storage import Stores, home, open_local
 
 
@@ -16,6 +17,11 @@ class LocalStores(dg.ConfigurableResource[Stores]):
 
     folder: str = ""
     """Where they are; empty: as `COMMUNICATOR_HOME` says."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Every run goes through here in the process that executes it: the one place to say so."""
+        if context.run is not None and context.instance is not None:
+            claim_run(context.instance, context.run)
 
     def open(self) -> Stores:
         """The lake and the database, made on first use."""
