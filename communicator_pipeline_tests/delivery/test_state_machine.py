@@ -39,6 +39,7 @@ KEPT = [
     ("key", 0, 600),  # an own echo that came before its delivery was known
     ("key", 1, 500),  # changed by hand while it was ambiguous: it waited for ever
     ("short key", 8, 400),  # sent again by a person who had seen the echo
+    ("key and look-up", 1058051617, 1_300),  # late, it arrives when it does, not when one looks
 ]
 """(promise, seed, steps) of histories that failed once."""
 

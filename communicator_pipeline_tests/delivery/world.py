@@ -102,24 +102,26 @@ class Platform:
 
     # what the network does
 
-    def arrive(self, target: Target, part: Part, token: str) -> str:
-        """A request has come in; under a key that is known, nothing new is made of it."""
+    def arrive(self, target: Target, part: Part, token: str, moment: float | None = None) -> str:
+        """A request has come in, now or at a moment that has gone by; under a key that is known,
+        nothing new is made of it."""
+        at = self.clock.steady if moment is None else moment
         if self.promise.repeats:
             remembered = self.promise.repeats_for
             for old in self.arrivals:
-                age = self.clock.steady - old.at
+                age = at - old.at
                 if old.token == token and (remembered is None or age < remembered.total_seconds()):
                     return old.message_id
         message_id = f"{target.channel_id}:sent-{len(self.arrivals) + 1}"
-        self.arrivals.append(Arrival(token, message_id, target, part.text, self.clock.steady))
+        self.arrivals.append(Arrival(token, message_id, target, part.text, at))
         return message_id
 
     def settle(self) -> None:
         """Whatever was under way and whose time has come has arrived."""
         due = [request for request in self.under_way if request[0] <= self.clock.steady]
         self.under_way = [r for r in self.under_way if r[0] > self.clock.steady]
-        for _, target, part, token in due:
-            self.arrive(target, part, token)
+        for moment, target, part, token in due:
+            self.arrive(target, part, token, moment)
 
     def counts(self) -> dict[str, int]:
         """token → how often it arrived."""
