@@ -88,6 +88,7 @@ def recorded_disk() -> Iterator[RecordedDisk]:
     try:
         yield disk
     finally:
+        disk.broken = None  # connections that a failed test has left are still to be closed
         disk.unregister()
 
 

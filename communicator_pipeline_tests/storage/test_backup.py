@@ -49,7 +49,7 @@ from communicator_pipeline.storage.outbox import Outbox, Outgoing, in_state
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import Workers
 from communicator_pipeline_tests.chain.test_chain import settle
-from communicator_pipeline_tests.conftest import Fill, Line, line
+from communicator_pipeline_tests.conftest import FaultSizes, Fill, Line, line
 from communicator_pipeline_tests.delivery.world import (
     PROMISES,
     FakeClock,
@@ -299,13 +299,16 @@ def test_backups_taken_while_everything_runs_converge(
 
 @pytest.mark.faults
 def test_many_backups_taken_while_everything_runs_converge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: FaultSizes
 ) -> None:
-    for seed in random.SystemRandom().sample(range(10**6), 2):
-        numbers = back_up_while_it_lives(40, 12, seed, tmp_path / str(seed), monkeypatch)
+    for seed in random.Random(sizes.seed).sample(range(10**6), sizes.count(2)):
+        numbers = back_up_while_it_lives(
+            sizes.count(40, 8), sizes.count(12, 4), seed, tmp_path / str(seed), monkeypatch
+        )
         print(f"seed {seed}: {numbers}")
-        assert numbers["unsettled"] > 0
-        assert numbers["late"] > 0
+        if sizes.share >= 1:  # in a small one nothing may have moved
+            assert numbers["unsettled"] > 0
+            assert numbers["late"] > 0
 
 
 def _stage(stores: Stores, folder: Path, seed: int) -> list[Callable[[], None]]:
@@ -1044,15 +1047,17 @@ def test_a_kill_at_the_very_exchange_costs_nothing(when: str, saved: Path, tmp_p
 
 
 @pytest.mark.faults
-def test_two_hundred_kills_of_backups_and_restores(saved: Path, tmp_path: Path) -> None:
+def test_two_hundred_kills_of_backups_and_restores(
+    saved: Path, tmp_path: Path, sizes: FaultSizes
+) -> None:
     _weighty(tmp_path / "home")
     file = back_up(tmp_path / "home", tmp_path / "weighty.tar").file
-    seed = random.SystemRandom().randrange(10**6)
-    half = kill_backups(100, seed, tmp_path / "home", tmp_path / "backups")
-    restores = kill_restores(100, seed, file, tmp_path / "restores")
+    seed, kills = sizes.seed, sizes.count(100)
+    half = kill_backups(kills, seed, tmp_path / "home", tmp_path / "backups")
+    restores = kill_restores(kills, seed, file, tmp_path / "restores")
     print(f"seed {seed}: {half} backups half done; restores half done, homes new: {restores}")
-    assert half > 30
-    assert restores[0] > 30
+    assert half > 0.3 * kills or sizes.share < 1
+    assert restores[0] > 0.3 * kills or sizes.share < 1
 
 
 def test_two_backups_to_one_folder_do_not_meet(saved: Path, tmp_path: Path) -> None:
