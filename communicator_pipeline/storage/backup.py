@@ -801,6 +801,8 @@ def _make_ready(building: Path, home: Path, late: list[str], restored: Restored)
         _forget_strangers(building, database)
         _know_names(building / NAMES, database)
         restored.marked_days = _mark(building, database, late, restored.summary.unsettled)
+        # Whoever was landing a file at the moment of the backup is not here to mark its days.
+        WorkQueue(database).recover_landings(LocalObjects(building))
         restored.touched_days = len(WorkQueue(database).dirty())
         restored.key = _find_key(building, home)
         restored.log_in = _locked_out(building, database)

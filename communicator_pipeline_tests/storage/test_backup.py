@@ -423,6 +423,30 @@ def test_a_run_at_the_moment_leaves_no_day_behind(
     _compare(_rows(again), _rows(stores), "restored")
 
 
+def test_days_whose_file_was_just_landing_are_done_again(
+    stores: Stores, fill: Fill, tmp_path: Path
+) -> None:
+    """The file was there at the moment of the backup, its days not marked yet: only the intent."""
+    fill(line(1, "2026-11-03T09:00:00Z", "ben", "hello"))
+    settle(stores)
+    file = next((tmp_path / "home").glob("landing/*/*/*.parquet"))
+    stores.database.execute(
+        "INSERT INTO landing_intents (object_key, account, days, created_at) VALUES (?, ?, ?, ?)",
+        (
+            str(file.relative_to(tmp_path / "home")),
+            ACCOUNT,
+            '["2026-11-03"]',
+            "2026-11-03T09:00:00.000000Z",
+        ),
+    )
+    done = back_up(tmp_path / "home", tmp_path / "backup.tar")
+    restored = restore(done.file, tmp_path / "fresh")
+    assert restored.touched_days == 1
+    assert [d.day for d in WorkQueue(open_local(tmp_path / "fresh").database).dirty()] == [
+        "2026-11-03"
+    ]
+
+
 def test_a_moment_is_sought_at_which_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
