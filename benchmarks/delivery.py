@@ -152,17 +152,17 @@ def latency(approvals: int) -> list[str]:
     sandbox = free_port()
     with make_dev(accounts=1, SANDBOX_PORT=str(sandbox)) as there:
         stores = there.stores
-        values = {"base_url": f"http://127.0.0.1:{sandbox}", "name": "Ana"}
+        chat = Chat(there.folder / FILE)
+        values = {"base_url": f"http://127.0.0.1:{sandbox}", "name": "Ana", "token": chat.token()}
         add_account(stores, "ana", "ana-sandbox", "sandbox", values, lambda field: "")
         Settings(stores.database, "ana").set("undo_seconds", 0)
-        chat = Chat(there.folder / FILE)
         took = []
         for number in range(approvals):
             chat.say("Can you send me the contract?", f"Person {number}")
-            there.until("SELECT count(*) AS n FROM drafts", number + 1)
+            asked = "FROM messages WHERE account = 'ana-sandbox' AND text LIKE 'Can you send%'"
+            there.until(f"SELECT count(*) AS n {asked}", number + 1)
             conversation = stores.database.execute(
-                "SELECT conversation_id FROM conversations WHERE account = 'ana-sandbox' "
-                "AND needs_reply ORDER BY last_message_at DESC LIMIT 1"
+                f"SELECT conversation_id {asked} ORDER BY sent_at DESC LIMIT 1"
             )[0]["conversation_id"]
             before = len(chat.arrivals())
             approve(
