@@ -26,8 +26,9 @@ def this_process() -> str:
 
 
 def claim_run(instance: DagsterInstance, run: dg.DagsterRun) -> None:
-    """Note that this process executes the run, unless somebody has."""
-    if PROCESS_TAG not in run.tags:
+    """Note that this process executes the run. One that is executed again comes with the tags of
+    the run before, whose process may be dead."""
+    if run.tags.get(PROCESS_TAG) != this_process():
         instance.add_run_tags(run.run_id, {PROCESS_TAG: this_process()})
 
 
@@ -43,6 +44,8 @@ def fail_abandoned_runs(instance: DagsterInstance, work: WorkQueue | None = None
     )
     abandoned = []
     for run in unfinished:
+        if _is_inherited(instance, run):
+            continue
         host, pid, started = [*run.tags.get(PROCESS_TAG, "").split(":"), "", ""][:3]
         if host == gethostname() and _has_proc() and not _lives(pid, started):
             instance.report_run_failed(run, "the process that executed the run has died")
@@ -50,6 +53,12 @@ def fail_abandoned_runs(instance: DagsterInstance, work: WorkQueue | None = None
                 work.give_back(run.run_id)
             abandoned.append(run.run_id)
     return abandoned
+
+
+def _is_inherited(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the tag is the one of the run that this one repeats: nobody has claimed it yet."""
+    before = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return before is not None and before.tags.get(PROCESS_TAG) == run.tags.get(PROCESS_TAG)
 
 
 def _lives(pid: str, started: str) -> bool:

@@ -359,3 +359,28 @@ def test_a_run_whose_process_was_killed_is_reported_as_failed(
         del run
     assert len(abandoned_runs.fail_abandoned_runs(instance)) == 1
     assert abandoned_runs.fail_abandoned_runs(instance) == []
+
+
+def test_a_run_that_is_executed_again_is_not_taken_for_the_dead_one(
+    stores: Stores, fill: Fill, instance: DagsterInstance, job: dg.JobDefinition
+) -> None:
+    """Dagster gives it the tags of the run before, the dead process among them."""
+    fill(*TALK)
+    dead = {abandoned_runs.PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}:1"}
+    of_partition = {"dagster/partition": "ana-chat|2026-11"}
+    parent = instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.FAILURE, tags=dead | of_partition
+    )
+    again = instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags=dead | of_partition,
+        parent_run_id=parent.run_id,
+        root_run_id=parent.run_id,
+    )
+    assert abandoned_runs.fail_abandoned_runs(instance) == []  # launched, and not claimed yet
+    abandoned_runs.claim_run(instance, again)
+    found = instance.get_run_by_id(again.run_id)
+    assert found is not None
+    assert found.tags[abandoned_runs.PROCESS_TAG] == abandoned_runs.this_process()
+    assert abandoned_runs.fail_abandoned_runs(instance) == []
