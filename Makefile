@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PORT ?= 3000
 GATEWAY_PORT ?= 8700
 SANDBOX_PORT ?= 8701
-# Which of the fault tests: all of them take hours. A tenth of each is part of `make test`.
+# Which of the fault tests: all of them take hours. `make test` has a small version of each.
 FAULTS ?= communicator_pipeline_tests
 # How much of each that follows it (1: all), and the seed: empty for a fresh one, which is printed.
 FAULTS_SHARE ?= 1
@@ -60,7 +60,7 @@ test-peers: install  ## Test the platforms against servers that others wrote (in
 	@$(MAKE) --no-print-directory -C $(PEERS)
 	@$(BIN)/pytest -m peers
 
-test-faults: install  ## Kill imports, pushes and materialisations at random moments, at full size
+test-faults: install  ## Kill, cut the power, fill the disk, lose answers, at full size (FAULTS=path, FAULTS_SHARE=0.1)
 	@FAULTS_SHARE=$(FAULTS_SHARE) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/pytest -rP -m faults $(FAULTS)
 
 lint: install  ## Check style and formatting

@@ -5,7 +5,7 @@ hold when the power goes at a place in that log. Does not belong here: what is d
 tests).
 
 Whatever was synced is there. Of what was written since, each write is there or not, in any
-combination, and the last one may be there in part, cut at a sector of 512 bytes
+combination, and the last one may be there in part, cut where a sector of 512 bytes ends
 (https://www.sqlite.org/atomiccommit.html, section 2: hardware assumptions).
 """
 
@@ -110,17 +110,18 @@ def after_power_loss(
             pending = [e for e in pending if e.file != entry.file]
         else:
             pending.append(entry)
-    for entry in pending[:-1]:
-        if chance.random() < 0.5:
+    for entry in pending:
+        if entry is pending[-1] and entry.what == "write":
+            _apply(held, _torn(entry, chance))
+        elif chance.random() < 0.5:
             _apply(held, entry)
-    if pending:
-        _apply(held, _torn(pending[-1], chance))
     return {name: bytes(content) for name, content in held.items()}
 
 
 def _torn(entry: Entry, chance: random.Random) -> Entry:
-    sectors = len(entry.content) // SECTOR
-    return entry._replace(content=entry.content[: SECTOR * chance.randint(0, sectors)])
+    """None of it, all of it, or what lies before the end of one of the file's sectors."""
+    ends = range(-entry.offset % SECTOR, len(entry.content), SECTOR)
+    return entry._replace(content=entry.content[: chance.choice([0, *ends, len(entry.content)])])
 
 
 def _apply(held: dict[str, bytearray], entry: Entry) -> None:

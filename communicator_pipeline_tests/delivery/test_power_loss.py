@@ -6,92 +6,58 @@
 from __future__ import annotations
 
 import random
-import secrets
 from pathlib import Path
 
 import apsw
 import pytest
 
-from communicator_pipeline.delivery.approving import approve
 from communicator_pipeline.delivery.dispatch import deliver_due
 from communicator_pipeline.delivery.states import ARRIVED
-from communicator_pipeline.storage import Stores, open_local
+from communicator_pipeline.storage import open_local
 from communicator_pipeline.storage.database import SqliteDatabase
-from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline_tests.conftest import FaultSizes
+from communicator_pipeline_tests.delivery.conftest import Box
 from communicator_pipeline_tests.delivery.recorded_disk import (
     Entry,
     RecordedDisk,
     after_power_loss,
     recorded_disk,
 )
-from communicator_pipeline_tests.delivery.world import (
-    ACCOUNT,
-    PROMISES,
-    FakeClock,
-    Network,
-    Platform,
-    add_box,
-    say,
-)
+from communicator_pipeline_tests.delivery.world import say
 
 REPLIES = 60  # the write-ahead log is put into the database on the way, and at the end
 
 
-class Told(Platform):
-    """Notes that a claim was told of: the request leaves after it."""
-
-    disk: RecordedDisk
-
-    def send(self, target, part, token):  # type: ignore[no-untyped-def]
-        self.disk.tell(f"claimed {token}")
-        return super().send(target, part, token)
-
-
 def work(folder: Path, disk: RecordedDisk, synchronous: str) -> None:
     """Approve and send, one after the other, noting what is told to whom."""
-    stores = open_local(folder)
-    database = stores.database
-    assert isinstance(database, SqliteDatabase)
-    if synchronous != "FULL":
-        database._connection().execute(f"PRAGMA synchronous={synchronous}")
-    clock = FakeClock()
-    platform = Told(PROMISES["key"], clock)
-    platform.disk = disk
-    network = Network({ACCOUNT: platform})
+    box = Box(open_local(folder))
+    box.promise("key")
+    assert isinstance(box.database, SqliteDatabase)
+    box.database._connection().execute(f"PRAGMA synchronous={synchronous}")
+
+    def take_request() -> str:
+        disk.tell(f"claimed {box.platform.requests[-1][0]}")  # it left: its claim was told of
+        return "ok"
+
+    box.platform.behave = take_request
     for number in range(REPLIES):
-        done = approve(
-            database,
-            "ana",
-            ACCOUNT,
-            f"c{number}",
-            platform.promise,
-            text=f"reply {number}",
-            environment_opens=True,
-            clock=clock,
-        )
+        say(box.stores, "And you?", number=f"r{number}", conversation=f"r{number}")
+        done = box.approve(conversation=f"r{number}", text=f"reply {number}")
         disk.tell(f"approved {done.approval_id}")
-        clock.pass_by(1)
-        delivered = deliver_due(stores, senders=network, environment_opens=True, clock=clock)
-        for name in delivered.sent:
-            disk.tell(f"sent {name}")
-    database.close()
-
-
-def prepared(folder: Path) -> Stores:
-    stores = open_local(folder)
-    add_box(stores)
-    Settings(stores.database, "ana").set("undo_seconds", 0)
-    for number in range(REPLIES):
-        say(stores, "And you?", number=str(number), conversation=f"c{number}")
-    assert isinstance(stores.database, SqliteDatabase)
-    stores.database.close()
-    return stores
+        box.clock.pass_by(10)
+        sent = deliver_due(
+            box.stores, senders=box.network, environment_opens=True, clock=box.clock
+        ).sent
+        assert len(sent) == 1
+        disk.tell(f"sent {sent[0]}")
+    box.database.close()
 
 
 def recorded(folder: Path, synchronous: str) -> tuple[dict[str, bytes], list[Entry]]:
     """What was on the disk at first, and all that happened to it."""
-    prepared(folder)
+    database = open_local(folder).database
+    assert isinstance(database, SqliteDatabase)
+    database.close()
     base = {file.name: file.read_bytes() for file in folder.glob("communicator.db*")}
     assert list(base) == ["communicator.db"]
     with recorded_disk() as disk:
@@ -142,8 +108,8 @@ def cut_power(folder: Path, cuts: int, seed: int) -> None:
         assert not wrong, f"FAULTS_SEED={seed}, cut {number} behind entry {cut}: {wrong}"
 
 
-def test_thirty_power_losses_lose_nothing_that_was_told(tmp_path: Path) -> None:
-    cut_power(tmp_path, 30, secrets.randbelow(10**6))
+def test_thirty_power_losses_lose_nothing_that_was_told(tmp_path: Path, sizes: FaultSizes) -> None:
+    cut_power(tmp_path, 30, sizes.seed)
 
 
 @pytest.mark.faults

@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,25 +71,23 @@ class Dagster:
                 start_new_session=True,
             )
 
-    def processes(self, kind: str) -> list[int]:
+    def processes(self) -> dict[str, list[int]]:
         servers = [p for p in _children(self.daemon.pid) if "grpc" in _command(p)]
         workers = [p for server in servers for p in _children(server) if _is_run(p)]
-        return {
-            "run worker": workers,
-            "code server": servers,
-            "daemon": [self.daemon.pid],
-            "all three": [*workers, *servers, self.daemon.pid],
-        }[kind]
+        return {"run worker": workers, "code server": servers, "daemon": [self.daemon.pid]}
 
-    def kill(self, kind: str) -> int:
-        """Returns how many were killed. What is left without its parent goes on by itself."""
-        killed = self.processes(kind)
-        for pid in killed:
-            os.kill(pid, signal.SIGKILL)
-        if self.daemon.pid in killed:
+    def kill(self, kind: str) -> bool:
+        """Whether there was one of each that is meant. What is left without its parent goes on by
+        itself."""
+        there = self.processes()
+        meant = [there[name] for name in (there if kind == "all three" else [kind])]
+        for pid in (pid for pids in meant for pid in pids):
+            with suppress(ProcessLookupError):  # a run that has just come to its end
+                os.kill(pid, signal.SIGKILL)
+        if kind in ("daemon", "all three"):
             self.daemon.wait()
             self.start()
-        return len(killed)
+        return all(meant)
 
     def end(self) -> None:
         os.killpg(self.daemon.pid, signal.SIGKILL)
@@ -135,11 +133,9 @@ def dagster(folder: Path, log: Path) -> Iterator[Dagster]:
         running.end()
 
 
-def wait_for_sending(box: SandboxBox) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not any(row["state"] == "sending" for row in box.rows()):
-        assert time.monotonic() < deadline, "nothing was sent: does the sensor work?"
-        time.sleep(0.02)
+def sending(box: SandboxBox, names: Sequence[str]) -> bool:
+    """Whether one of these is between claim and record."""
+    return any(r["state"] == "sending" and r["delivery_id"] in names for r in box.rows())
 
 
 def see_ends(box: SandboxBox, approved: dict[str, float], ended: dict[str, float]) -> None:
@@ -161,6 +157,7 @@ def test_whichever_process_is_killed_every_reply_arrives_once(
     approved: dict[str, float] = {}
     ended: dict[str, float] = {}
     killed: dict[str, int] = {}
+    met = 0
     with SandboxServer(folder / FILE, process=True) as server:
         server.chat.faults.add(Fault("slow", times=None, seconds=ANSWERS_AFTER))
         box = SandboxBox(folder, server, mode)
@@ -169,10 +166,15 @@ def test_whichever_process_is_killed_every_reply_arrives_once(
         box.stores.database.execute("UPDATE connections SET next_pull_at = '2999'")
         with dagster(folder, tmp_path / "dagster.log") as running:
             for kind in rounds:
-                approved |= dict.fromkeys(box.approve(2), time.monotonic())
-                wait_for_sending(box)
+                new = box.approve(2)
+                approved |= dict.fromkeys(new, time.monotonic())
+                deadline = time.monotonic() + PATIENCE
+                while not sending(box, new):
+                    assert time.monotonic() < deadline, "nothing was sent: does the sensor work?"
+                    time.sleep(0.02)
                 time.sleep(chance.uniform(0, ANSWERS_AFTER))
-                killed[kind] = killed.get(kind, 0) + bool(running.kill(kind))
+                killed[kind] = killed.get(kind, 0) + running.kill(kind)
+                met += sending(box, new)
                 see_ends(box, approved, ended)
             while len(ended) < len(approved):
                 see_ends(box, approved, ended)
@@ -182,7 +184,8 @@ def test_whichever_process_is_killed_every_reply_arrives_once(
                 )
                 assert not late, f"FAULTS_SEED={sizes.seed}: {late} are still open: {box.open()}"
         took = sorted(ended[name] - at for name, at in approved.items())
-        where = f"FAULTS_SEED={sizes.seed}, mode {mode}, kills {killed}"
+        where = f"FAULTS_SEED={sizes.seed}, mode {mode}, kills {killed}, {met} in mid-send"
         print(f"{where}: {check_once(box, where)}; the longest took {took[-1]:.0f} s")
         assert took[-1] <= WITHIN
-        assert all(killed[kind] for kind in KINDS), killed
+        assert min(killed.values()) >= len(rounds) // len(KINDS) // 2, where
+        assert met >= len(rounds) // 2, where
