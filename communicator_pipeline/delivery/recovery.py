@@ -37,7 +37,12 @@ from communicator_pipeline.delivery.states import (
     token_is_known,
     was_sent,
 )
-from communicator_pipeline.delivery.voiding import Swept, raise_notices, sweep
+from communicator_pipeline.delivery.voiding import (
+    Swept,
+    absent_after_all,
+    raise_notices,
+    sweep,
+)
 from communicator_pipeline.platforms.protocol import Absent, CannotTell, FindResult, Part, Sent
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.database import Database
@@ -187,7 +192,7 @@ def reconciled(database: Database, row: Outgoing, sender: Sender, clock: Clock) 
     except Exception as error:
         why = sender.clean(f"{type(error).__name__}: {error}")
         return _look_failed(delivery, why, By(clock(), ACTOR))
-    return _answered(database, delivery, answer, sender, By(clock(), ACTOR))
+    return _answered(database, row, answer, sender, By(clock(), ACTOR))
 
 
 def look_since(row: Outgoing, now: Instant) -> datetime:
@@ -204,8 +209,9 @@ def look_since(row: Outgoing, now: Instant) -> datetime:
 
 
 def _answered(
-    database: Database, delivery: Delivery, answer: FindResult, sender: Sender, by: By
+    database: Database, row: Outgoing, answer: FindResult, sender: Sender, by: By
 ) -> Change:
+    delivery = row.delivery
     match answer:
         case Sent(message_id, sent_at):
             other = owner_of_message(database, delivery.account, message_id)
@@ -214,6 +220,7 @@ def _answered(
                 return left_to_a_person(delivery, why, by)
             return was_sent(delivery, message_id, sent_at, by)
         case Absent():
+            absent_after_all(database, row)
             return absence_proved(delivery, by)
         case CannotTell(reason):
             why = f"it may have arrived or not: {sender.clean(reason)}"

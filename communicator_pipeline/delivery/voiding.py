@@ -44,6 +44,10 @@ NOTICED_FOR = timedelta(days=1)
 
 Seen = Mapping[str, tuple[int, str]]
 
+MAY_BE_OURS = "may be ours"
+"""In the place of a digest: an own message that says what a reply says of which nobody knows
+whether it arrived. It is no news as long as that is open."""
+
 
 class News(NamedTuple):
     """Something that the approver had not seen."""
@@ -80,13 +84,15 @@ def news(seen: Seen, now: Sequence[SourceMessage], may_be_ours: Sequence[str] = 
     same is taken for one of them.
     """
     found = []
-    ours = {_plain(text) for text in may_be_ours}
+    ours = [_plain(text) for text in may_be_ours]
     for message in now:
         before = seen.get(message.message_id)
+        if before is not None and before[1] == MAY_BE_OURS:
+            before = None
         if message.ours or (before is not None and before[1] == digest_of(message)):
             continue
         if before is None:
-            if message.deleted or (message.from_me and _plain(message.text) in ours):
+            if message.deleted or _may_be_ours(message, ours):
                 continue
             what = (
                 "you answered elsewhere"
@@ -115,6 +121,14 @@ def void_reason(
         return "the message that it answers now stands in another conversation, or chat"
     first = next(iter(news(approval.seen, now_seen, may_be_ours)), None)
     return None if first is None else f"{first.what} after it was approved"
+
+
+def absent_after_all(database: Database, reply: Outgoing) -> None:
+    """Take back what was let pass as a message that this reply may have made: it made none, so that
+    was an answer given elsewhere, and the next sweep judges it."""
+    certain = {key: value for key, value in reply.seen.items() if value[1] != MAY_BE_OURS}
+    if certain != reply.seen:
+        see_more(database, reply.delivery.approval_id, reply.seen, certain)
 
 
 def sweep(database: Database, now: Instant, account: str | None = None) -> Swept:
@@ -159,7 +173,7 @@ def _judged(database: Database, reply: Outgoing, by: By) -> Change | None:
                 database,
                 delivery.approval_id,
                 reply.seen,
-                {**reply.seen, **{m.message_id: (m.version, digest_of(m)) for m in messages}},
+                {**reply.seen, **{m.message_id: _glance(m, reply.seen, maybe) for m in messages}},
             )
     if reason is None and not is_too_old:
         return None
@@ -193,6 +207,20 @@ def _crossed(database: Database, reply: Outgoing) -> Iterator[News]:
         is_new = item.message.message_id not in reply.seen
         if not is_new or (sent_at is not None and item.message.sent_at <= sent_at):
             yield item
+
+
+def _glance(message: SourceMessage, seen: Seen, may_be_ours: Sequence[str]) -> tuple[int, str]:
+    """What is remembered of a message that is no reason to take a reply back."""
+    before = seen.get(message.message_id)
+    is_open = before is None or before[1] == MAY_BE_OURS
+    ours = [_plain(text) for text in may_be_ours]
+    if is_open and not message.ours and _may_be_ours(message, ours):
+        return message.version, MAY_BE_OURS
+    return message.version, digest_of(message)
+
+
+def _may_be_ours(message: SourceMessage, ours: Sequence[str]) -> bool:
+    return message.from_me and _plain(message.text) in ours
 
 
 def _plain(text: str) -> str:

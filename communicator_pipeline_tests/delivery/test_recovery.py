@@ -140,6 +140,22 @@ def test_a_zombie_that_sent_and_comes_back_late_changes_nothing(box: Box, promis
     assert box.arrived() == ["Yes, I can."]
 
 
+def test_an_answer_taken_for_the_lost_one_counts_when_the_lost_one_never_arrived(box: Box) -> None:
+    box.promise("key and look-up")
+    reply = unknown(box, "lost")
+    box.clock.pass_by(QUIET.total_seconds())
+    box.recover()  # to be sent again under its token, as long as the platform knows that
+    say(box.stores, "Yes, I can.", at=START, author="ana", number="2")  # from the owner's phone
+    box.deliver("lost")
+    assert box.state(reply) == "unknown"  # it was no reason to stop: it may have been this reply
+    box.clock.pass_by(3_600)
+    box.recover()  # the token is forgotten, and a look shows that nothing arrived
+    box.deliver()
+    assert box.state(reply) == "superseded"
+    assert "you answered elsewhere" in box.reason(reply)
+    assert box.arrived() == []
+
+
 def test_a_token_that_may_be_forgotten_is_not_repeated(box: Box) -> None:
     box.promise("key and look-up")
     reply = unknown(box, "lost")

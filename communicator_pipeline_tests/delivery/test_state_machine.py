@@ -40,6 +40,7 @@ KEPT = [
     ("key", 1, 500),  # changed by hand while it was ambiguous: it waited for ever
     ("short key", 8, 400),  # sent again by a person who had seen the echo
     ("key and look-up", 1058051617, 1_300),  # late, it arrives when it does, not when one looks
+    ("key and look-up", 1089564619, 2_500),  # taken for an attempt that proved not to have arrived
 ]
 """(promise, seed, steps) of histories that failed once."""
 
