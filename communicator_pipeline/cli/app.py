@@ -14,6 +14,7 @@ from communicator_pipeline.cli import (
     delivering,
     demo,
     imports,
+    people,
     reading,
     running,
     sandbox,
@@ -63,8 +64,16 @@ app.command("undo")(delivering.undo)
 app.command("outbox")(delivering.outbox)
 app.command("resolve")(delivering.resolve)
 app.command("why")(delivering.why)
+app.command("done")(people.done)
+app.command("snooze")(people.snooze)
+app.command("reopen")(people.reopen)
+app.command("assign")(people.assign)
+app.command("audit")(people.audit)
 app.add_typer(delivering.sending, name="sending")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(people.users, name="users")
+app.add_typer(people.members, name="members")
+app.add_typer(people.keys, name="keys")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(settings.app, name="settings")
 app.add_typer(sandbox.app, name="sandbox")

@@ -57,7 +57,7 @@ def drafts(
             if r.delivery.state in ("approved", "sending", "unknown", "needs_human")
         }
         rows = []
-        for row in Inbox(opened.database, whose).conversations(account, None, True, limit):
+        for row in Inbox(opened.database, whose).conversations(account, None, "needs_reply", limit):
             if (row["account"], row["conversation_id"]) in on_their_way:
                 continue
             found = approving.propose(

@@ -91,7 +91,7 @@ def demo() -> None:
 
         _title("Ana's inbox, the first eight")
         ana = Inbox(opened.database, "ana")
-        for row in ana.conversations(needs_reply=True, limit=8):
+        for row in ana.conversations(view="needs_reply", limit=8):
             print_conversation(row, now=NOW)
         _interleaved(ana)
         _injection(opened)

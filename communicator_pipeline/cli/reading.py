@@ -41,7 +41,7 @@ def inbox(
         if account is not None:
             Accounts(opened.database, whose).get(account)
         reader = Inbox(opened.database, whose)
-        rows = reader.conversations(account, category, True if waiting else None, limit)
+        rows = reader.conversations(account, category, "needs_reply" if waiting else "open", limit)
         mine = [a.account for a in Accounts(opened.database, whose).all()]
         print_troubles(Connections(opened).healths(mine))
     if as_json:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
 import orjson
 
@@ -19,6 +20,9 @@ from communicator_pipeline.storage.database import Database, Row, carry_rows, no
 from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
 
 LONGEST_NAME = 1_000  # characters
+
+ROLES = ("owner", "reviewer", "viewer")
+"""An owner decides who is a member, a reviewer approves and sorts, a viewer reads."""
 
 
 class NotFound(LookupError):
@@ -30,6 +34,15 @@ class User:
     user_id: str
     name: str
     is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user of an account, with their role there."""
+
+    user_id: str
+    name: str
+    role: str  # one of ROLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,88 @@ def add_user(database: Database, user_id: str, name: str) -> User:
         (user_id, name, now_text()),
     )
     return next(user for user in users(database) if user.user_id == user_id)
+
+
+def get_user(database: Database, user_id: str) -> User:
+    """One user; raises `NotFound`."""
+    for user in users(database):
+        if user.user_id == user_id:
+            return user
+    raise NotFound(f"there is no user {user_id!r}: `communicator users list` shows them")
+
+
+def make_admin(database: Database, user_id: str) -> User:
+    """Let a user administer the installation too; raises `NotFound`."""
+    database.execute("UPDATE users SET is_admin = 1 WHERE user_id = ?", (user_id,))
+    return get_user(database, user_id)
+
+
+_ALONE = (
+    "SELECT m.account FROM account_members AS m WHERE m.user_id = ?1 AND m.role = 'owner' "
+    "AND NOT EXISTS (SELECT 1 FROM account_members AS o WHERE o.account = m.account "
+    "AND o.role = 'owner' AND o.user_id <> ?1)"
+)
+"""The accounts that a user owns and nobody else does."""
+
+
+def remove_user(database: Database, asker: str, user_id: str) -> None:
+    """Remove a user with all that they sign in with; what they did stays in the audit log.
+
+    Raises `PermissionError` unless `asker` is an administrator, `NotFound`, and `ValueError` for
+    the last administrator and for whoever is the only owner of an account.
+    """
+    gone = "NOT EXISTS (SELECT 1 FROM users WHERE user_id = ?1)"
+    removed = database.batch(
+        [
+            (
+                "DELETE FROM users WHERE user_id = ?1 "
+                "AND EXISTS (SELECT 1 FROM users WHERE user_id = ?2 AND is_admin) "
+                "AND (NOT is_admin OR (SELECT count(*) FROM users WHERE is_admin) > 1) "
+                f"AND NOT EXISTS ({_ALONE}) RETURNING user_id",
+                (user_id, asker),
+            ),
+            (
+                f"UPDATE conversations SET assigned_to = '' WHERE assigned_to = ?1 AND {gone}",
+                (user_id,),
+            ),
+            (
+                "UPDATE conversation_states SET assigned_to = '' "
+                f"WHERE assigned_to = ?1 AND {gone}",
+                (user_id,),
+            ),
+            (f"DELETE FROM settings WHERE scope = 'user:' || ?1 AND {gone}", (user_id,)),
+        ]
+    )[0]
+    if not removed:
+        _refuse_to_remove(database, asker, user_id)
+
+
+def _refuse_to_remove(database: Database, asker: str, user_id: str) -> NoReturn:
+    if not any(user.user_id == asker and user.is_admin for user in users(database)):
+        raise PermissionError("only an administrator can remove a user")
+    user = get_user(database, user_id)
+    alone = [row["account"] for row in database.execute(_ALONE + " ORDER BY 1", (user_id,))]
+    if alone:
+        raise ValueError(
+            f"nobody else owns {', '.join(alone)}: give each another owner "
+            f"(`communicator members set ACCOUNT USER owner --user {user_id}`) or remove it "
+            f"(`communicator accounts remove ACCOUNT --user {user_id}`) first"
+        )
+    if user.is_admin:
+        raise ValueError(
+            f"{user_id} is the last administrator: make somebody else one first "
+            "(`communicator users add NAME --admin`)"
+        )
+    raise ValueError(f"{user_id} could not be removed just now: try again")
+
+
+_BY_AN_OWNER = (
+    "EXISTS (SELECT 1 FROM account_members WHERE account = ?1 AND user_id = ?4 AND role = 'owner')"
+)
+_NOT_THE_LAST = (
+    "EXISTS (SELECT 1 FROM account_members WHERE account = ?1 AND user_id <> ?2 AND role = 'owner')"
+)
+"""Both are asked by the statement that changes: two owners at once may not take out each other."""
 
 
 class Accounts:
@@ -168,6 +263,83 @@ class Accounts:
             )
             for row in rows
         ]
+
+    def members(self, account: str) -> list[Member]:
+        """Everybody who may see the account; raises `NotFound` for another user's."""
+        self.get(account)
+        rows = self.database.execute(
+            "SELECT m.user_id, u.name, m.role FROM account_members AS m "
+            "JOIN users AS u USING (user_id) WHERE m.account = ? ORDER BY m.user_id",
+            (account,),
+        )
+        return [Member(row["user_id"], row["name"], row["role"]) for row in rows]
+
+    def set_member(self, account: str, user_id: str, role: str) -> None:
+        """Make a user a member, or give a member another role.
+
+        Raises `NotFound`, `PermissionError` for who is no owner, and `ValueError` for a role that
+        there is not, and for taking an account's last owner from it.
+        """
+        if role not in ROLES:
+            raise ValueError(f"{role!r} is not a role: it is one of {', '.join(ROLES)}")
+        self._must_own(account)
+        get_user(self.database, user_id)
+        changed = self.database.execute(
+            "INSERT INTO account_members (account, user_id, role) SELECT ?1, ?2, ?3 "
+            f"WHERE {_BY_AN_OWNER} AND (?3 = 'owner' OR {_NOT_THE_LAST}) "
+            "ON CONFLICT (account, user_id) DO UPDATE SET role = excluded.role RETURNING role",
+            (account, user_id, role, self.user_id),
+        )
+        if not changed:
+            self._must_own(account)
+            raise _last_owner(account, user_id)
+
+    def remove_member(self, account: str, user_id: str) -> None:
+        """Take an account from a user; what was assigned to them there is nobody's then.
+
+        Raises `NotFound`, `PermissionError` for who is no owner, `ValueError` for the last owner.
+        """
+        self._must_own(account)
+        gone = (
+            "account = ?1 AND assigned_to = ?2 AND NOT EXISTS (SELECT 1 FROM account_members "
+            "WHERE account = ?1 AND user_id = ?2)"
+        )
+        removed = self.database.batch(
+            [
+                (
+                    "DELETE FROM account_members WHERE account = ?1 AND user_id = ?2 "
+                    f"AND {_BY_AN_OWNER} AND {_NOT_THE_LAST} RETURNING user_id",
+                    (account, user_id, None, self.user_id),
+                ),
+                (f"UPDATE conversations SET assigned_to = '' WHERE {gone}", (account, user_id)),
+                (
+                    f"UPDATE conversation_states SET assigned_to = '' WHERE {gone}",
+                    (account, user_id),
+                ),
+            ]
+        )[0]
+        if removed:
+            return
+        self._must_own(account)
+        if user_id not in [member.user_id for member in self.members(account)]:
+            raise NotFound(
+                f"{user_id!r} is no member of {account}: `communicator members list {account}`"
+            )
+        raise _last_owner(account, user_id)
+
+    def _must_own(self, account: str) -> None:
+        self.get(account)
+        roles = {member.user_id: member.role for member in self.members(account)}
+        role = roles.get(self.user_id)
+        if role != "owner":
+            raise PermissionError(f"you are a {role} of {account}: only an owner can do this")
+
+
+def _last_owner(account: str, user_id: str) -> ValueError:
+    return ValueError(
+        f"{user_id} is the last owner of {account}: make somebody else one first "
+        f"(`communicator members set {account} USER owner`)"
+    )
 
 
 def load_account(database: Database, account: str) -> Account:

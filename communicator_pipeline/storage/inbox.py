@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import apsw
 import orjson
@@ -20,6 +21,7 @@ from communicator_pipeline.storage.database import (
     Row,
     Statement,
     carry_rows,
+    utc_text,
 )
 from communicator_pipeline.storage.lake import AccountMonth
 
@@ -88,13 +90,24 @@ def publish(database: Database, day: PublishedDay) -> bool:
         *_insert("analyses", _ANALYSIS_COLUMNS, day, day.analyses),
         *_insert("drafts", _DRAFT_COLUMNS, day, day.drafts),
         (
-            "INSERT OR REPLACE INTO conversations "
-            "(account, conversation_id, day, needs_reply, priority, last_message_at) "
-            "SELECT account, conversation_id, day, needs_reply, priority, last_message_at "
+            "INSERT OR REPLACE INTO conversations (account, conversation_id, day, needs_reply, "
+            "priority, last_message_at, category, from_me, hidden_until, assigned_to) "
+            "SELECT a.account, a.conversation_id, a.day, a.needs_reply, a.priority, "
+            "a.last_message_at, a.category, coalesce((SELECT g.author_id IN (SELECT value "
+            "FROM accounts AS p, json_each(p.me) WHERE p.account = ?1) FROM messages AS g "
+            "WHERE g.account = ?1 AND g.conversation_id = a.conversation_id "
+            "ORDER BY g.sent_at DESC, g.message_id DESC LIMIT 1), 0), "
+            # What we say ourselves is no news: the echo of a reply leaves it done.
+            "coalesce(iif(s.hidden_seen >= coalesce((SELECT max(g.sent_at) FROM messages AS g "
+            "WHERE g.account = ?1 AND g.conversation_id = a.conversation_id AND g.author_id "
+            "NOT IN (SELECT value FROM accounts AS p, json_each(p.me) WHERE p.account = ?1)), ''), "
+            "s.hidden_until, ''), ''), "
+            "coalesce(s.assigned_to, '') "
             "FROM (SELECT a.*, row_number() OVER (PARTITION BY conversation_id ORDER BY day DESC) "
             "AS place FROM analyses AS a WHERE account = ?1 AND conversation_id IN "
-            "(SELECT conversation_id FROM touched_conversations WHERE account = ?1)) "
-            "WHERE place = 1",
+            "(SELECT conversation_id FROM touched_conversations WHERE account = ?1)) AS a "
+            "LEFT JOIN conversation_states AS s ON s.account = a.account "
+            "AND s.conversation_id = a.conversation_id WHERE a.place = 1",
             (day.account,),
         ),
         ("DELETE FROM touched_conversations WHERE account = ?", (day.account,)),
@@ -212,17 +225,71 @@ SELECT c.account, c.conversation_id, a.day, a.as_of, a.channel_id, h.name AS cha
     a.needs_reply_score, a.needs_reply_reason, a.waiting_since, a.summary, a.summary_message_ids,
     a.sentiment, a.confidence, a.flags, a.model, d.outcome AS draft_outcome, d.text AS draft,
     d.gaps AS draft_gaps, d.reason AS draft_reason, d.rests_on AS draft_rests_on,
-    d.version AS draft_version, (SELECT json_group_array(p.name) FROM people AS p
-        JOIN accounts AS o ON o.account = p.account JOIN json_each(o.me) AS j
-        ON j.value = p.person_id WHERE p.account = c.account) AS my_names
-FROM conversations AS c
+    d.version AS draft_version, o.platform, c.from_me, c.assigned_to, c.hidden_until,
+    coalesce(s.hidden_why, '') AS hidden_why,
+    (SELECT json_group_array(p.name) FROM people AS p
+        JOIN json_each(o.me) AS j ON j.value = p.person_id
+        WHERE p.account = c.account) AS my_names
+FROM {source} AS c
 JOIN account_members AS m ON m.account = c.account AND m.user_id = ?1
+JOIN accounts AS o ON o.account = c.account
 JOIN analyses AS a ON a.account = c.account AND a.conversation_id = c.conversation_id
     AND a.day = c.day
 LEFT JOIN channels AS h ON h.account = c.account AND h.channel_id = a.channel_id
 LEFT JOIN drafts AS d ON d.account = c.account AND d.conversation_id = c.conversation_id
     AND d.day = c.day
+LEFT JOIN conversation_states AS s ON s.account = c.account
+    AND s.conversation_id = c.conversation_id
 """
+
+_PAGE = """
+(SELECT * FROM conversations AS c
+WHERE c.account IN (SELECT account FROM account_members WHERE user_id = ?1)
+AND (?2 IS NULL OR c.account = ?2) AND (?3 IS NULL OR c.category = ?3)
+AND (?4 IS NULL OR c.account IN (SELECT account FROM accounts WHERE platform = ?4))
+AND {view} AND (?6 IS NULL OR (-c.needs_reply, -c.priority) > (?6, ?7)
+    OR ((-c.needs_reply, -c.priority) = (?6, ?7) AND (c.last_message_at < ?8
+        OR (c.last_message_at = ?8 AND (c.conversation_id, c.account) > (?9, ?10)))))
+ORDER BY c.needs_reply DESC, c.priority DESC, c.last_message_at DESC, c.conversation_id, c.account
+LIMIT ?11)
+"""
+
+HIGH_PRIORITY = 70
+
+View = Literal[
+    "open", "needs_reply", "waiting_for_them", "high_priority", "assigned", "snoozed", "all"
+]
+
+_VIEWS: Mapping[View, str] = {
+    "open": "c.hidden_until <= ?5",
+    "needs_reply": "c.needs_reply AND c.hidden_until <= ?5 AND NOT EXISTS (SELECT 1 "
+    "FROM approvals AS b WHERE b.account = c.account AND b.conversation_id = c.conversation_id "
+    "AND b.ended_at IS NULL)",
+    "waiting_for_them": "c.from_me AND NOT c.needs_reply AND c.hidden_until <= ?5",
+    "high_priority": f"c.priority >= {HIGH_PRIORITY} AND c.hidden_until <= ?5",
+    "assigned": "c.assigned_to = ?1 AND c.hidden_until <= ?5",
+    "snoozed": "c.hidden_until > ?5 AND c.hidden_until < '9999'",
+    "all": "?5 = ?5",
+}
+"""What each view shows; ?5 is now. Done is hidden until the year 9999. What has a reply on its way
+needs none."""
+
+VIEWS: tuple[View, ...] = tuple(_VIEWS)
+
+Place = tuple[int, int, str, str, str]
+"""Where a page of a list ended: needs_reply, priority, last_message_at, conversation_id, account.
+`place_of` makes it of the page's last row."""
+
+
+def place_of(row: Row) -> Place:
+    return (
+        int(row["needs_reply"]),
+        int(row["priority"]),
+        row["last_message_at"],
+        row["conversation_id"],
+        row["account"],
+    )
+
 
 _LISTS = frozenset(
     "people priority_reasons summary_message_ids flags draft_gaps draft_rests_on attachments "
@@ -244,22 +311,77 @@ class Inbox:
         self,
         account: str | None = None,
         category: str | None = None,
-        needs_reply: bool | None = None,
+        view: View = "open",
         limit: int = 50,
+        *,
+        platform: str | None = None,
+        after: Place | None = None,
+        now: datetime | None = None,
     ) -> list[Row]:
-        """Conversations, those that need a reply first, then by priority, newest first."""
-        rows = self.database.execute(
-            _LISTED + "WHERE (?2 IS NULL OR c.account = ?2) AND (?3 IS NULL OR a.category = ?3) "
-            "AND (?4 IS NULL OR c.needs_reply = ?4) ORDER BY c.needs_reply DESC, c.priority DESC, "
-            "c.last_message_at DESC, c.conversation_id LIMIT ?5",
-            (self.user_id, account, category, needs_reply, limit),
-        )
-        return [_read_conversation(row) for row in rows]
+        """A page of a view: those that need a reply first, then by priority, newest first.
 
-    def conversation(self, conversation_id: str, account: str | None = None) -> Row:
+        `after`: where the page before ended. `now`: what is snoozed until then is hidden.
+        """
+        at = utc_text(now or datetime.now(UTC))
+        needs, priority, *rest = after or (None, None, None, None, None)
+        sql = _LISTED.format(source=_PAGE.format(view=_VIEWS[view])) + (
+            "ORDER BY c.needs_reply DESC, c.priority DESC, c.last_message_at DESC, "
+            "c.conversation_id, c.account"
+        )
+        rows = self.database.execute(
+            sql,
+            (
+                self.user_id,
+                account,
+                category,
+                platform,
+                at,
+                None if needs is None else -needs,
+                None if priority is None else -priority,
+                *rest,
+                limit,
+            ),
+        )
+        return [_read_conversation(row, at) for row in rows]
+
+    def counts(self, now: datetime | None = None) -> dict[str, Any]:
+        """How many conversations each view shows, and the open ones by category and account:
+        `{"views": {view: n}, "categories": {category: n}, "accounts": {account: n}}`."""
+        at = utc_text(now or datetime.now(UTC))
+        sums = ", ".join(
+            f'sum({where.replace("?5", "?2")}) AS "{view}"' for view, where in _VIEWS.items()
+        )
+        theirs = (
+            "FROM conversations AS c WHERE c.account IN "
+            "(SELECT account FROM account_members WHERE user_id = ?1)"
+        )
+        views, by = self.database.batch(
+            [
+                (f"SELECT {sums} {theirs}", (self.user_id, at)),
+                (
+                    f"SELECT c.account, c.category, count(*) AS n {theirs} "
+                    "AND c.hidden_until <= ?2 GROUP BY c.account, c.category",
+                    (self.user_id, at),
+                ),
+            ]
+        )
+        found: dict[str, Any] = {
+            "views": {view: views[0][view] or 0 for view in _VIEWS},
+            "categories": {},
+            "accounts": {},
+        }
+        for row in by:
+            for kind, key in (("categories", row["category"]), ("accounts", row["account"])):
+                found[kind][key] = found[kind].get(key, 0) + row["n"]
+        return found
+
+    def conversation(
+        self, conversation_id: str, account: str | None = None, now: datetime | None = None
+    ) -> Row:
         """One conversation with its newest analysis and draft; raises `NotFound`."""
         rows = self.database.execute(
-            _LISTED + "WHERE c.conversation_id = ?2 AND (?3 IS NULL OR c.account = ?3)",
+            _LISTED.format(source="conversations")
+            + "WHERE c.conversation_id = ?2 AND (?3 IS NULL OR c.account = ?3)",
             (self.user_id, conversation_id, account),
         )
         if not rows:
@@ -270,7 +392,7 @@ class Inbox:
         if len(rows) > 1:
             accounts = ", ".join(row["account"] for row in rows)
             raise ValueError(f"{conversation_id!r} is in several accounts: say which ({accounts})")
-        return _read_conversation(rows[0])
+        return _read_conversation(rows[0], utc_text(now or datetime.now(UTC)))
 
     def messages(self, account: str, conversation_id: str) -> list[Row]:
         """The messages of a conversation in order of time, each with the reason of its link."""
@@ -320,15 +442,17 @@ class Inbox:
 
 def _fts_query(words: str) -> str:
     phrases = []
-    for word in words.replace('"', " ").split():
+    for word in words.replace('"', " ").replace("\0", " ").split():
         cut = words_of(word)
         if any(sign.isalnum() for sign in word):
             phrases.append(f'"{(cut or word).strip()}"')
     return " AND ".join(phrases) + "*" if phrases else ""
 
 
-def _read_conversation(row: Row) -> Row:
+def _read_conversation(row: Row, now: str) -> Row:
     read = _read(row)
+    if read["hidden_until"] <= now:
+        read["hidden_why"] = ""
     mine = read.pop("my_names")
     if read["channel_kind"] in ("dm", "group") and read["channel"]:
         others = [name for name in read["channel"].split(", ") if name not in mine]
