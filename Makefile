@@ -44,7 +44,7 @@ dev: install  ## Start worker, gateway, sandbox, and Dagster's web UI and daemon
 	@sed 's#[.]communicator/dagster#$(COMMUNICATOR_HOME)/dagster#' dagster.yaml \
 		> $(COMMUNICATOR_HOME)/dagster/dagster.yaml
 	@$(BIN)/python -c 'from communicator_pipeline.runs import open_instance; open_instance().__enter__()'
-	@echo "Dagster: http://127.0.0.1:$(PORT)   pushes: http://127.0.0.1:$(GATEWAY_PORT)   (Ctrl-C ends all)"
+	@echo "Inbox: http://127.0.0.1:$(GATEWAY_PORT)/inbox   Dagster: http://127.0.0.1:$(PORT)   (Ctrl-C ends all)"
 	@export DAGSTER_HOME=$(COMMUNICATOR_HOME)/dagster; \
 		$(BIN)/communicator worker & worker=$$!; \
 		$(BIN)/communicator serve --port $(GATEWAY_PORT) & serve=$$!; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from datetime import UTC, date, datetime
 from typing import Annotated
@@ -19,15 +20,17 @@ from communicator_pipeline.cli.output import (
     fail,
     for_user,
     out,
+    owning_user,
     print_json,
     stores,
 )
 from communicator_pipeline.ingestion.pull import PullReport, fetch_missing, missing_history
 from communicator_pipeline.platforms.protocol import Window
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import Accounts
+from communicator_pipeline.storage.accounts import Accounts, users
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.lake import FIRST_DAY, end_of_day, start_of_day
+from communicator_pipeline.storage.sign_in import has_password, make_link
 
 
 def worker() -> None:
@@ -52,7 +55,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Listen on this port.", envvar="GATEWAY_PORT")] = 8700,
 ) -> None:
-    """Take what the platforms push, at POST /push/PLATFORM/ACCOUNT."""
+    """The inbox in the browser, the JSON API, and POST /push/PLATFORM/ACCOUNT for the platforms."""
     import uvicorn
 
     from communicator_pipeline.gateway.app import create_app
@@ -60,7 +63,14 @@ def serve(
     _quiet()
     with errors_in_words():
         opened = stores()
-    err.print(f"The gateway listens on http://{host}:{port} (Ctrl-C ends it)")
+    base = os.environ.get("COMMUNICATOR_URL", f"http://{_reached_at(host)}:{port}").rstrip("/")
+    err.print(f"The inbox: {base}/inbox (Ctrl-C ends the gateway)", soft_wrap=True)
+    if not has_password(opened.database):
+        who = _administrator(opened)
+        secret = make_link(opened.database, who, datetime.now(UTC))
+        err.print(
+            f"Set {who}'s password there first, once: {base}/welcome/{secret}", soft_wrap=True
+        )
     uvicorn.run(
         create_app(opened),
         host=host,
@@ -69,6 +79,17 @@ def serve(
         access_log=False,
         server_header=False,
     )
+
+
+def _reached_at(host: str) -> str:
+    """Where this machine itself reaches a server on that address."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104
+
+
+def _administrator(opened: Stores) -> str:
+    """Who administers the installation: at the very first start, whoever is logged in here."""
+    admins = [user.user_id for user in users(opened.database) if user.is_admin]
+    return admins[0] if admins else owning_user(opened, None)
 
 
 def backfill(

@@ -1,7 +1,7 @@
-"""The one FastAPI application: push endpoints and health.
+"""The one FastAPI application: push endpoints, JSON API, inbox pages, health.
 
 Belongs here: putting routes together, and what lives as long as the server does. Does not belong
-here: what a route does (`pushes.py`).
+here: what a route does (`pushes.py`, `api.py`, `pages/`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
 
-from communicator_pipeline.gateway import pushes
+from communicator_pipeline.gateway import api, pushes
+from communicator_pipeline.gateway.envelope import refusal
+from communicator_pipeline.gateway.identity import Limiter, TooManyRequests
+from communicator_pipeline.gateway.pages import inbox, signing_in
+from communicator_pipeline.gateway.pages.rendering import STATIC, asset
 from communicator_pipeline.gateway.queue_writer import QueueWriter
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.queue import IngestionQueue
 
 
@@ -40,17 +49,39 @@ def create_app(stores: Stores) -> FastAPI:
         redoc_url=None,
     )
     app.state.stores = stores
+    app.state.limiter = Limiter()
+    # Not for event streams: what is compressed is held back until there is enough of it, and
+    # Starlette leaves `text/event-stream` alone.
+    app.add_middleware(GZipMiddleware, minimum_size=1_000)
+    origins = os.environ.get("COMMUNICATOR_CORS_ORIGINS", "").split()
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    for kind in (
+        NotFound, PermissionError, ValueError, TooManyRequests, RequestValidationError,
+        HTTPException,
+    ):  # fmt: skip
+        app.add_exception_handler(kind, _refused)
     app.include_router(pushes.router(stores))
+    app.include_router(api.router())
+    app.include_router(signing_in.router)
+    app.include_router(inbox.router)
 
     @app.get("/", tags=["service"])
-    def service() -> dict[str, object]:
-        """Which service this is."""
+    def service(request: Request) -> Response:
+        """Which service this is. A browser is sent on to the inbox."""
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/inbox", 303)
         data = {
             "service": "communicator",
             "version": app.version,
             "environment": os.environ.get("COMMUNICATOR_ENVIRONMENT", "local"),
         }
-        return {"success": True, "data": data, "error": None}
+        return JSONResponse({"success": True, "data": data, "error": None})
 
     @app.get("/healthz", tags=["service"])
     def healthz() -> dict[str, str]:
@@ -67,4 +98,24 @@ def create_app(stores: Stores) -> FastAPI:
         waits = {"waiting": depth.waiting, "oldest": depth.oldest, "dead": depth.dead}
         return JSONResponse({"status": "ready", "ingestion_queue": waits})
 
+    @app.get("/static/{digest}/{name}", include_in_schema=False)
+    def static(digest: str, name: str) -> Response:
+        """What the pages load; kept by browsers for ever, since the address changes with it."""
+        if name not in {path.name for path in STATIC.iterdir()} or asset(name) != (
+            f"/static/{digest}/{name}"
+        ):
+            raise HTTPException(404, "there is no such file: load the page again")
+        headers = {
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return FileResponse(STATIC / name, headers=headers)
+
     return app
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    path = request.url.path
+    if path.startswith(("/inbox", "/outbox", "/login", "/logout", "/welcome")):
+        return inbox.said_error(request, error)
+    return refusal(error, request)

@@ -1,0 +1,1 @@
+"""The review inbox in the browser: pages that the server renders, and their parts."""
