@@ -127,6 +127,21 @@ def link_user(name: ByName, base_url: BaseUrl = HERE, as_json: AsJson = False) -
         _give_link(database, kept.get_user(database, name).user_id, base, as_json)
 
 
+@users.command("email")
+def name_email(
+    name: ByName,
+    address: Annotated[
+        str | None, typer.Argument(help="Without it, the one that is kept is forgotten.")
+    ] = None,
+) -> None:
+    """Say by which e-mail address Cloudflare Access names a user."""
+    with errors_in_words():
+        database = stores().database
+        kept.set_email(database, kept.get_user(database, name).user_id, address)
+        _note_operator(database, "named an address", name)
+    out.print(f"{name} is {address}." if address else f"{name} has no address.", markup=False)
+
+
 @users.command("remove")
 def remove_user(name: ByName, user: AsUser = None, as_json: AsJson = False) -> None:
     """Remove a user: their password, sessions and keys end at once. For an administrator."""

@@ -20,6 +20,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from communicator_pipeline.gateway import api, pushes
+from communicator_pipeline.gateway.access import access_of_environment
 from communicator_pipeline.gateway.envelope import refusal
 from communicator_pipeline.gateway.identity import Limiter, TooManyRequests
 from communicator_pipeline.gateway.pages import inbox, signing_in
@@ -50,6 +51,7 @@ def create_app(stores: Stores) -> FastAPI:
     )
     app.state.stores = stores
     app.state.limiter = Limiter()
+    app.state.access = access_of_environment()
     # Not for event streams: what is compressed is held back until there is enough of it, and
     # Starlette leaves `text/event-stream` alone.
     app.add_middleware(GZipMiddleware, minimum_size=1_000)

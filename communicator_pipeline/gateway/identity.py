@@ -19,7 +19,9 @@ from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from communicator_pipeline.gateway.access import HEADER, Access
 from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.accounts import user_of_email
 from communicator_pipeline.storage.sign_in import (
     SESSION_LASTS,
     NotSignedIn,
@@ -114,7 +116,23 @@ def identify(request: Request) -> Identity | None:
     session = session_of(database, secret, now) if secret else None
     if session is None:
         return None
+    if access_of(request) is not None and verified_user(request) != session.user_id:
+        return None
     return Identity(session.user_id, session.is_admin, True, "inbox", session.csrf, session.name)
+
+
+def access_of(request: Request) -> Access | None:
+    found: Access | None = request.app.state.access
+    return found
+
+
+def verified_user(request: Request) -> str | None:
+    """The user whom Cloudflare Access has verified; None if it is nobody that we know."""
+    access, assertion = access_of(request), request.headers.get(HEADER)
+    if access is None or not assertion:
+        return None
+    email = access.email_of(assertion)
+    return None if email is None else user_of_email(stores_of(request).database, email)
 
 
 def check_origin(request: Request) -> None:

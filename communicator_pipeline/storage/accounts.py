@@ -173,6 +173,22 @@ _NOT_THE_LAST = (
 """Both are asked by the statement that changes: two owners at once may not take out each other."""
 
 
+def set_email(database: Database, user_id: str, email: str | None) -> None:
+    """Say by which address somebody else's sign-in names the user. Raises `ValueError`."""
+    plain = email.strip().casefold() if email else None
+    if plain is not None and not (0 < plain.find("@") < len(plain) - 1 and len(plain) <= 254):
+        raise ValueError(f"{email!r} is not an e-mail address")
+    if plain is not None and user_of_email(database, plain) not in (None, user_id):
+        raise ValueError(f"{plain} is somebody else's address here")
+    database.execute("UPDATE users SET email = ? WHERE user_id = ?", (plain, user_id))
+
+
+def user_of_email(database: Database, email: str) -> str | None:
+    """The user with an address; None if there is none."""
+    rows = database.execute("SELECT user_id FROM users WHERE email = ?", (email.casefold(),))
+    return str(rows[0]["user_id"]) if rows else None
+
+
 class Accounts:
     """The accounts that one user may see."""
 

@@ -15,6 +15,7 @@ from fastapi.responses import RedirectResponse
 from communicator_pipeline.gateway.identity import (
     Opened,
     Writer,
+    access_of,
     address_of,
     check_origin,
     cookie_name,
@@ -22,6 +23,7 @@ from communicator_pipeline.gateway.identity import (
     identify,
     may_sign_in,
     take_cookie,
+    verified_user,
 )
 from communicator_pipeline.gateway.pages.rendering import page
 from communicator_pipeline.storage import audit
@@ -41,6 +43,11 @@ INSECURE = (
     "reverse proxy (docs/serving.md)"
 )
 
+BY_ACCESS = (
+    "Cloudflare Access signs people in here, and has not named anybody whom this installation "
+    "knows: an operator can say whose address it is with `communicator users email NAME ADDRESS`"
+)
+
 router = APIRouter(include_in_schema=False)
 
 Text = Annotated[str, Form(max_length=1_000)]
@@ -50,6 +57,11 @@ Text = Annotated[str, Form(max_length=1_000)]
 def login_page(request: Request, opened: Opened) -> Response:
     if identify(request) is not None:
         return RedirectResponse("/inbox", 303)
+    if access_of(request) is not None:
+        verified = verified_user(request)
+        if verified is not None:
+            return _signed_in(request, opened, verified, "signed in by Access")
+        return page(request, "error.html", status=403, words=BY_ACCESS)
     return page(
         request,
         "login.html",
@@ -64,6 +76,8 @@ def login(request: Request, opened: Opened, user: Text = "", password: Text = ""
     check_origin(request)
     database, now = opened.database, datetime.now(UTC)
     try:
+        if access_of(request) is not None:
+            raise NotSignedIn(BY_ACCESS)
         if not may_sign_in(request):
             raise NotSignedIn(INSECURE)
         name = check_password(database, user.strip(), password, address_of(request), now)
@@ -99,6 +113,8 @@ def welcome(request: Request, opened: Opened, secret: str, password: Text = "") 
     check_origin(request)
     database, now = opened.database, datetime.now(UTC)
     try:
+        if access_of(request) is not None:
+            raise NotSignedIn(BY_ACCESS)
         if not may_sign_in(request):
             raise NotSignedIn(INSECURE)
         check_new(password)

@@ -1,5 +1,10 @@
 -- Who signs in, with what, what they did, and what they did with a conversation.
 
+-- As whom somebody else's sign-in (Cloudflare Access) names them; in lower case.
+ALTER TABLE users ADD COLUMN email TEXT;
+
+CREATE UNIQUE INDEX users_by_email ON users (email) WHERE email IS NOT NULL;
+
 CREATE TABLE passwords (
     user_id TEXT PRIMARY KEY REFERENCES users ON DELETE CASCADE,
     hash TEXT NOT NULL,                 -- argon2id
