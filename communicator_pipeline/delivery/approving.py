@@ -370,13 +370,19 @@ def edit(
     conversation_id: str,
     text: str,
     *,
+    seen: str | None = None,
     clock: Clock = read_clock,
 ) -> Proposal:
     """Put a text in the draft's place, for later approval; it holds until the conversation goes
-    on. Raises `AlreadyApproved` if a reply is on its way, `NotApproved` for an empty text."""
+    on. Raises `AlreadyApproved` if a reply is on its way, `NotApproved` for an empty text, and
+    `SourceChanged` if `seen` is given and is not the `source_version` any more."""
     if not text.strip():
         raise NotApproved("the text is empty: to send nothing, reject the draft")
     proposal = propose(database, user_id, account, conversation_id)
+    if seen not in (None, proposal.source_version):
+        raise SourceChanged(
+            "the conversation or its draft changed since you looked: look at it again, then edit"
+        )
     _nothing_on_its_way(database, account, conversation_id)
     Outbox(database, user_id).keep_edit(
         account, conversation_id, proposal.source_version, text.strip(), clock().wall

@@ -238,12 +238,14 @@ def edit(
     asked: EditAsked,
 ) -> Answer[Proposal]:
     """Put another text in the draft's place; `approve` sends it."""
-    shown = approving.propose(opened.database, identity.user_id, account, conversation_id)
-    if asked.seen not in (None, shown.source_version):
-        raise approving.SourceChanged(
-            "the conversation or its draft changed since you looked: look at it again, then edit"
-        )
-    found = approving.edit(opened.database, identity.user_id, account, conversation_id, asked.text)
+    found = approving.edit(
+        opened.database,
+        identity.user_id,
+        account,
+        conversation_id,
+        asked.text,
+        seen=asked.seen,
+    )
     note(opened, identity, "edited", account, conversation_id)
     return Answer(data=answers.proposal(found))
 

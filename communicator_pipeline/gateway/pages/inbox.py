@@ -300,8 +300,9 @@ def edit(
     of: Key,
     conversation: Key,
     text: Text = "",
+    seen: Text = "",
 ) -> Response:
-    approving.edit(opened.database, identity.user_id, of, conversation, text)
+    approving.edit(opened.database, identity.user_id, of, conversation, text, seen=seen or None)
     _note(opened, identity, "edited", of, conversation)
     return _said(request, identity, "Kept. Approve it to send it.", again=True)
 
