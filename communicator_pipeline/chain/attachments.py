@@ -17,9 +17,10 @@ from communicator_pipeline.messages import table_schema
 from communicator_pipeline.platforms import live_side
 from communicator_pipeline.platforms.protocol import Client
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.accounts import load_account
+from communicator_pipeline.storage.accounts import NotFound, load_account
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.credentials import KeyMissing
+from communicator_pipeline.storage.inbox import Inbox
 from communicator_pipeline.storage.lake import (
     LARGEST_ATTACHMENT,
     AccountMonth,
@@ -97,6 +98,38 @@ def _known(
         return {}
     rows = stores.lake.read_day(ASSET, partition, manifest.days[day]).to_pylist()
     return {(row["message_id"], row["position"]): row for row in rows}
+
+
+_ABSENT = {
+    "remote": "the file has not been fetched from the platform yet: try again in a few minutes",
+    "too large": f"the file is larger than {LARGEST_ATTACHMENT // 1_000_000} MB: open it there",
+    "gone": "the platform does not have the file any more",
+    "missing": "the export did not hold the file",
+}
+
+
+def read_file(
+    stores: Stores, user_id: str, account: str, message_id: str, position: int
+) -> tuple[str, bytes]:
+    """Name and content of a file, for a member of the account.
+
+    Raises `NotFound`, in words, if it is nowhere, or not theirs."""
+    found = Inbox(stores.database, user_id).message(account, message_id)
+    files = found["attachments"] or []
+    if not 0 <= position < len(files):
+        raise NotFound("that message has no such file (any more)")
+    file = files[position]
+    partition = AccountMonth(account, found["day"][:7])
+    known = _known(stores, partition, stores.lake.manifest(ASSET, partition), found["day"])
+    row = known.get((message_id, position)) or {}
+    sha256 = file.get("sha256") or row.get("sha256")
+    try:
+        if sha256:
+            return file.get("name") or "file", stores.lake.objects.get(attachment_key(sha256))[0]
+    except FileNotFoundError:
+        pass
+    state = row.get("state") or ("remote" if file.get("url") else "missing")
+    raise NotFound(_ABSENT.get(state, _ABSENT["missing"]))
 
 
 class _Fetching:

@@ -29,6 +29,9 @@ LONGEST_TEXT = 100_000
 """Characters. A row of D1 holds 2 MB: this text at 4 bytes each, and once more cut into words
 with two spaces each (6 bytes), stay below half of it."""
 
+MOST_RANKED = 1_000
+"""Matches of a search. Ranking takes a look at each of them, and there may be a million."""
+
 _STALE = "a newer run has published this day"
 
 
@@ -408,6 +411,18 @@ class Inbox:
         )
         return [_read(row) for row in rows]
 
+    def message(self, account: str, message_id: str) -> Row:
+        """The day and the attachments of a message that is not deleted; raises `NotFound`."""
+        rows = self.database.execute(
+            "SELECT g.day, g.attachments FROM messages AS g JOIN account_members AS m "
+            "ON m.account = g.account AND m.user_id = ?1 WHERE g.account = ?2 "
+            "AND g.message_id = ?3 AND NOT g.deleted",
+            (self.user_id, account, message_id),
+        )
+        if not rows:
+            raise NotFound(f"there is no message {message_id!r} in {account} (any more)")
+        return _read(rows[0])
+
     def channel_messages(self, account: str, channel_id: str, first: str, last: str) -> list[Row]:
         """A channel's messages between two moments (UTC, as `utc_text` spells them)."""
         return self.database.execute(
@@ -423,20 +438,24 @@ class Inbox:
 
     def search(self, words: str, account: str | None = None, limit: int = 20) -> list[Row]:
         """Messages that contain all the words, best match first; the words stand in any order,
-        the last one may be a beginning. Raises `ValueError` if there is no word to look for."""
+        the last one may be a beginning. Of a word that stands in very many messages, those that
+        came last are ranked. Raises `ValueError` if there is no word to look for."""
         query = _fts_query(words)
         if not query:
             raise ValueError("there is no word to search for: give letters or digits")
         return self.database.execute(
             "SELECT g.account, g.message_id, g.conversation_id, g.sent_at, coalesce(p.name, "
             "nullif(g.author_name, ''), g.author_id) AS author, h.name AS channel, g.text "
-            "FROM messages_fts JOIN messages AS g ON g.id = messages_fts.rowid "
-            "JOIN account_members AS m ON m.account = g.account AND m.user_id = ?1 "
+            "FROM (SELECT id, place, sent_at FROM (SELECT g.id, messages_fts.rank AS place, "
+            "g.sent_at FROM messages_fts CROSS JOIN messages AS g ON g.id = messages_fts.rowid "
+            "WHERE messages_fts MATCH ?2 AND NOT g.deleted AND g.account IN "
+            "(SELECT account FROM account_members WHERE user_id = ?1) "
+            "AND (?3 IS NULL OR g.account = ?3) ORDER BY messages_fts.rowid DESC LIMIT ?5) "
+            "ORDER BY place, sent_at DESC LIMIT ?4) AS f JOIN messages AS g ON g.id = f.id "
             "LEFT JOIN people AS p ON p.account = g.account AND p.person_id = g.author_id "
             "LEFT JOIN channels AS h ON h.account = g.account AND h.channel_id = g.channel_id "
-            "WHERE messages_fts MATCH ?2 AND NOT g.deleted AND (?3 IS NULL OR g.account = ?3) "
-            "ORDER BY rank, g.sent_at DESC LIMIT ?4",
-            (self.user_id, query, account, limit),
+            "ORDER BY f.place, f.sent_at DESC",
+            (self.user_id, query, account, limit, MOST_RANKED),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import orjson
 import pytest
 from fastapi.testclient import TestClient
 from limits import parse
@@ -245,3 +246,31 @@ def test_a_place_in_a_list_is_read_as_it_was_written() -> None:
     for text in ("x", "1 2 3", "1 x 3 4 5"):
         with pytest.raises(ValueError, match="first page"):
             read_place(text)
+
+
+def test_a_file_is_saved_and_never_shown(box: Stores, sign_in: SignIn) -> None:
+    content = b"<script>window.pwned=1</script>"
+    kept = box.lake.put_content(content)
+    files = [
+        {"name": 'x\r\n.html"; y', "mime": "text/html", "sha256": kept},
+        {"name": "later.pdf", "url": "https://files.example/later.pdf", "sha256": None},
+        {"name": "lost.pdf", "url": None, "sha256": None},
+    ]
+    box.database.execute(
+        "UPDATE messages SET attachments = ? WHERE account = ?",
+        (orjson.dumps(files).decode(), ACCOUNT),
+    )
+    ana, bo = sign_in("ana"), sign_in("bo")
+    html = ana.get(f"/inbox/conversation?of={ACCOUNT}&conversation=c1").text
+    addresses = [a.replace("&amp;", "&") for a in re.findall(r'href="(/inbox/file[^"]*)"', html)]
+    assert len(addresses) == 3
+    answer = ana.get(addresses[0])
+    assert answer.content == content
+    assert answer.headers["content-type"] == "application/octet-stream"
+    said = answer.headers["content-disposition"]
+    assert said == "attachment; filename*=UTF-8''x__.html%22%3B%20y"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "not been fetched" in ana.get(addresses[1]).text
+    assert "did not hold" in ana.get(addresses[2]).text
+    assert ana.get(addresses[0].replace("position=0", "position=9")).status_code == 404
+    assert [bo.get(address).status_code for address in addresses] == [404, 404, 404]

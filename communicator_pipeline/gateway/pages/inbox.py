@@ -19,6 +19,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from communicator_pipeline.chain import attachments
 from communicator_pipeline.delivery import approving, recovery
 from communicator_pipeline.delivery.senders import promise_of
 from communicator_pipeline.delivery.states import State
@@ -31,7 +32,7 @@ from communicator_pipeline.gateway.identity import (
     Writer,
     identify,
 )
-from communicator_pipeline.gateway.pages.rendering import page, query
+from communicator_pipeline.gateway.pages.rendering import page, query, safe_name
 from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.accounts import Accounts, NotFound
 from communicator_pipeline.storage.connections import Connections
@@ -162,6 +163,21 @@ def conversation_part(
     """The right pane alone."""
     thread = _thread(opened, identity, of, conversation)
     return page(request, "thread.html", identity, thread=thread)
+
+
+@router.get("/inbox/file")
+def file(
+    opened: Opened, identity: Reader, of: Key, message: Key, position: Annotated[int, Query(ge=0)]
+) -> Response:
+    """A message's file: always to be saved, never shown, whatever it says that it is."""
+    name, content = attachments.read_file(opened, identity.user_id, of, message, position)
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(safe_name(name), safe='')}",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 @router.get("/outbox")
