@@ -79,6 +79,8 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
     and name of it."""
     database, now = stores.database, datetime.now(UTC)
     add_user(database, user, f"{user} {mark}")
+    name = f"{user} {mark}"  # who was there before is named so, too
+    database.execute("UPDATE users SET name = ? WHERE user_id = ?", (name, user))
     account, conversation = f"{user}-{mark}", f"{mark}:asks/ü ?&#%2F.."
     add_account(
         stores,

@@ -765,3 +765,20 @@ def test_every_route_is_described_under_a_name_of_its_own_with_its_refusals(box:
 def test_the_description_is_served(api: Api) -> None:
     client: TestClient = api.client
     assert f"{API}/me" in client.get("/openapi.json").json()["paths"]
+
+
+def test_members_are_changed_by_owners_and_the_last_one_stays(
+    box: Stores, api: Api, viewer: Api
+) -> None:
+    path = f"/accounts/{ACCOUNT}/members"
+    roles = {m["user_id"]: m["role"] for m in viewer.data("GET", path)}
+    assert (roles["ana"], roles["vi"]) == ("owner", "viewer")
+    viewer.refused(403, "PUT", path, params={"user_id": "vi"}, json={"role": "owner"})
+    api.data("PUT", path, params={"user_id": "vi"}, json={"role": "reviewer"})
+    assert last_entry(box)[:4] == ("set a member", ACCOUNT, "vi", "reviewer")
+    assert "owner" in api.refused(422, "DELETE", path, params={"user_id": "ana"})
+    api.refused(422, "PUT", path, params={"user_id": "vi"}, json={"role": "king"})
+    api.refused(404, "PUT", path, params={"user_id": "nobody"}, json={"role": "viewer"})
+    left = api.data("DELETE", path, params={"user_id": "vi"})
+    assert "vi" not in [m["user_id"] for m in left]
+    viewer.refused(404, "GET", path)

@@ -18,6 +18,7 @@ from communicator_pipeline.gateway.api.answers import (
     AccountDetail,
     Letter,
     LetterDetail,
+    MemberDetail,
     PolicyDetail,
     Queue,
     Retried,
@@ -29,6 +30,7 @@ from communicator_pipeline.gateway.api.asking import (
     DeadLetterId,
     Limit,
     OnlyAccount,
+    UserId,
     must_act,
     must_see,
     note,
@@ -87,6 +89,49 @@ def list_queues(opened: Opened, identity: Reader) -> Answer[list[Queue]]:
             )
         )
     return Answer(data=found)
+
+
+# --- members ---------------------------------------------------------------------------------
+
+
+class MemberAsked(Asked):
+    """What a member may do."""
+
+    role: answers.Role
+
+
+@routes.get("/accounts/{account}/members", tags=["members"])
+def list_members(
+    opened: Opened, identity: Reader, account: AccountPath
+) -> Answer[list[MemberDetail]]:
+    """Everybody who may see the account."""
+    return Answer(data=_members(opened, identity, account))
+
+
+@routes.put("/accounts/{account}/members", tags=["members"])
+def set_member(
+    opened: Opened, identity: Writer, account: AccountPath, user_id: UserId, asked: MemberAsked
+) -> Answer[list[MemberDetail]]:
+    """Make a user a member, or give a member another role; for an owner."""
+    Accounts(opened.database, identity.user_id).set_member(account, user_id, asked.role)
+    note(opened, identity, "set a member", account, user_id, asked.role)
+    return Answer(data=_members(opened, identity, account))
+
+
+@routes.delete("/accounts/{account}/members", tags=["members"])
+def remove_member(
+    opened: Opened, identity: Writer, account: AccountPath, user_id: UserId
+) -> Answer[list[MemberDetail]]:
+    """Take the account from a user; for an owner. Not from the last owner."""
+    Accounts(opened.database, identity.user_id).remove_member(account, user_id)
+    note(opened, identity, "removed a member", account, user_id)
+    left = [] if user_id == identity.user_id else _members(opened, identity, account)
+    return Answer(data=left)
+
+
+def _members(opened: Stores, identity: Identity, account: str) -> list[MemberDetail]:
+    members = Accounts(opened.database, identity.user_id).members(account)
+    return [MemberDetail.model_validate(member) for member in members]
 
 
 # --- policies --------------------------------------------------------------------------------

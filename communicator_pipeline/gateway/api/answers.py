@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from communicator_pipeline.delivery import approving, recovery
 from communicator_pipeline.delivery.states import State
@@ -136,6 +136,16 @@ class AccountDetail(OwnAccount):
 
     me: list[str]
     connection: ConnectionHealth | None
+
+
+class MemberDetail(BaseModel):
+    """Somebody who may see an account."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    user_id: str
+    name: str
+    role: Role
 
 
 class PolicyDetail(BaseModel):

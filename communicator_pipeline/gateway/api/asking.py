@@ -75,6 +75,9 @@ an encoded `/` on its way through clients and proxies."""
 ApprovalId = Annotated[str, Path(max_length=200, description="The approval's id."), Plain]
 DeliveryId = Annotated[str, Path(max_length=200, description="The delivery's id."), Plain]
 DeadLetterId = Annotated[str, Path(max_length=200, description="The dead letter's id."), Plain]
+UserId = Annotated[
+    str, Query(min_length=1, max_length=63, description="A user of the installation."), Plain
+]
 KeyId = Annotated[str, Path(max_length=200, description="The key's id, not the key."), Plain]
 CategoryName = Annotated[
     str, Query(min_length=1, max_length=60, description="A category of the taxonomy."), Plain
