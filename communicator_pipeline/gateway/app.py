@@ -1,4 +1,4 @@
-"""The one FastAPI application: push endpoints, JSON API, inbox pages, health.
+"""The one FastAPI application: push endpoints, JSON API, inbox pages, health, metrics.
 
 Belongs here: putting routes together, and what lives as long as the server does. Does not belong
 here: what a route does (`pushes.py`, `api.py`, `pages/`).
@@ -23,7 +23,8 @@ from communicator_pipeline.gateway import api, pushes
 from communicator_pipeline.gateway.access import access_of_environment
 from communicator_pipeline.gateway.envelope import refusal
 from communicator_pipeline.gateway.identity import Limiter, TooManyRequests
-from communicator_pipeline.gateway.pages import inbox, signing_in
+from communicator_pipeline.gateway.metrics import add_metrics
+from communicator_pipeline.gateway.pages import figures, inbox, signing_in
 from communicator_pipeline.gateway.pages.rendering import STATIC, asset
 from communicator_pipeline.gateway.queue_writer import QueueWriter
 from communicator_pipeline.platforms import platforms
@@ -63,6 +64,7 @@ def create_app(stores: Stores) -> FastAPI:
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
+    add_metrics(app, stores)
     for kind in (
         NotFound, PermissionError, ValueError, TooManyRequests, RequestValidationError,
         HTTPException,
@@ -72,6 +74,7 @@ def create_app(stores: Stores) -> FastAPI:
     app.include_router(api.router())
     app.include_router(signing_in.router)
     app.include_router(inbox.router)
+    app.include_router(figures.router)
 
     @app.get("/", tags=["service"])
     def service(request: Request) -> Response:
@@ -118,6 +121,8 @@ def create_app(stores: Stores) -> FastAPI:
 
 def _refused(request: Request, error: Exception) -> Response:
     path = request.url.path
-    if path.startswith(("/inbox", "/outbox", "/login", "/logout", "/welcome")):
+    if path.startswith(
+        ("/inbox", "/outbox", "/login", "/logout", "/welcome", "/figures", "/digest", "/settings")
+    ):
         return inbox.said_error(request, error)
     return refusal(error, request)

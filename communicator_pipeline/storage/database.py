@@ -140,7 +140,9 @@ class SqliteDatabase:
         connection = self._connection()
         if len(statements) == 1 and _reads(statements[0][0]):
             return [_rows(connection, *statements[0])]
-        connection.execute("BEGIN IMMEDIATE")
+        # Whoever only reads need not wait for those who write, nor they for each other.
+        only_reads = all(_reads(sql) for sql, _ in statements)
+        connection.execute("BEGIN" if only_reads else "BEGIN IMMEDIATE")
         try:
             answers = [_rows(connection, sql, params) for sql, params in statements]
             connection.execute("COMMIT")

@@ -717,14 +717,19 @@ class Outbox:
         return [_outgoing(row) for row in rows]
 
     def deliveries(
-        self, account: str | None = None, states: Sequence[State] = (), limit: int = 100
+        self,
+        account: str | None = None,
+        states: Sequence[State] = (),
+        limit: int = 100,
+        conversation_id: str | None = None,
     ) -> list[Outgoing]:
         """The user's deliveries, the last changed first; in some states only, if any are named."""
         rows = self.database.execute(
             "SELECT o.* FROM outgoing AS o JOIN account_members AS m ON m.account = o.account "
             "AND m.user_id = ?1 WHERE (?2 IS NULL OR o.account = ?2) AND (?3 = '[]' OR o.state IN "
-            "(SELECT value FROM json_each(?3))) ORDER BY o.changed_at DESC, o.delivery_id LIMIT ?4",
-            (self.user_id, account, _json(list(states)), limit),
+            "(SELECT value FROM json_each(?3))) AND (?5 IS NULL OR o.conversation_id = ?5) "
+            "ORDER BY o.changed_at DESC, o.delivery_id LIMIT ?4",
+            (self.user_id, account, _json(list(states)), limit, conversation_id),
         )
         return [_outgoing(row) for row in rows]
 

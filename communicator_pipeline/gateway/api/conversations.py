@@ -56,8 +56,6 @@ from communicator_pipeline.storage.triage import Triage
 
 routes = APIRouter()
 
-_MOST_ON_THEIR_WAY = 1_000
-
 
 @routes.get("/conversations", tags=["conversations"])
 def list_conversations(
@@ -105,11 +103,7 @@ def read_conversation(
     way, and what came too late."""
     row = Inbox(opened.database, identity.user_id).conversation(conversation_id, account)
     outbox = Outbox(opened.database, identity.user_id)
-    deliveries = [
-        delivery
-        for delivery in outbox.deliveries(account, answers.NOT_OVER, _MOST_ON_THEIR_WAY)
-        if delivery.conversation_id == conversation_id
-    ]
+    deliveries = outbox.deliveries(account, answers.NOT_OVER, conversation_id=conversation_id)
     waits = waits_of(opened, deliveries)
     try:
         proposal = answers.proposal(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -33,6 +33,7 @@ from communicator_pipeline.gateway.identity import (
     identify,
 )
 from communicator_pipeline.gateway.pages.rendering import page, query, safe_name
+from communicator_pipeline.gateway.pages.together import Together
 from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.accounts import Accounts, NotFound
 from communicator_pipeline.storage.connections import Connections
@@ -428,79 +429,101 @@ def read_notices(request: Request, opened: Opened, identity: Writer, approval: K
 
 
 def _list(opened: Stores, identity: Identity, shown: Wanted, after: str | None) -> dict[str, Any]:
-    reader = Inbox(opened.database, identity.user_id)
-    since = _signature(opened.database, identity.user_id)  # before the rows: late is too often
-    error, next_page = None, None
-    rows: list[Row] = []
-    found: list[Row] = []
-    if shown.words:
-        try:
-            found = reader.search(shown.words, shown.account, PAGE)
-        except ValueError as refused:
-            error = str(refused)
-    else:
-        rows = reader.conversations(
-            shown.account,
-            shown.category,
-            shown.view,
-            PAGE + 1,
-            platform=shown.platform,
-            after=read_place(after),
-        )
-        if len(rows) > PAGE:
-            rows = rows[:PAGE]
-            next_page = shown.address("/inbox/list", after=write_place(place_of(rows[-1])))
-    alive = _alive(opened, identity)
+    user = identity.user_id
+    accounts = Accounts(opened.database, user).all()
+    keys = [account.account for account in accounts]
+    together = Together(opened.database)
+    # Before the rows: late is too often.
+    since = together.add(lambda database: _signature(database, user))
+    listed = together.add(lambda database: _rows(database, user, shown, after))
+    alive = together.add(lambda database: _alive(database, user))
+    counts = together.add(lambda database: Inbox(database, user).counts())
+    healths = together.add(
+        lambda database: Connections(replace(opened, database=database)).healths(keys)
+    )
+    together.ask()
+    rows, found, error = listed.value
+    next_page = None
+    if len(rows) > PAGE:
+        rows = rows[:PAGE]
+        next_page = shown.address("/inbox/list", after=write_place(place_of(rows[-1])))
     for row in rows:
         row["as_shown"] = _as_shown(row)
-        row["on_its_way"] = alive.get((row["account"], row["conversation_id"]))
-    accounts = Accounts(opened.database, identity.user_id).all()
+        row["on_its_way"] = alive.value.get((row["account"], row["conversation_id"]))
     return {
-        "since": since,
+        "since": since.value,
         "shown": shown,
         "rows": rows,
         "found": found,
         "error": error,
         "next_page": next_page,
-        "counts": reader.counts(),
+        "counts": counts.value,
         "names": NAMES,
         "empty": EMPTY[shown.view],
         "accounts": accounts,
         "platforms": sorted({account.platform for account in accounts}),
-        "troubles": [
-            h for h in Connections(opened).healths([a.account for a in accounts]) if h.trouble_kind
-        ],
+        "troubles": [health for health in healths.value if health.trouble_kind],
     }
 
 
-def _alive(opened: Stores, identity: Identity) -> dict[tuple[str, str], Outgoing]:
-    rows = Outbox(opened.database, identity.user_id).deliveries(states=ALIVE, limit=1_000)
+def _rows(
+    database: Database, user: str, shown: Wanted, after: str | None
+) -> tuple[list[Row], list[Row], str | None]:
+    """The conversations of a view, one more than a page; or what a search found, or why not."""
+    reader = Inbox(database, user)
+    if shown.words:
+        try:
+            return [], reader.search(shown.words, shown.account, PAGE), None
+        except ValueError as refused:
+            return [], [], str(refused)
+    rows = reader.conversations(
+        shown.account,
+        shown.category,
+        shown.view,
+        PAGE + 1,
+        platform=shown.platform,
+        after=read_place(after),
+    )
+    return rows, [], None
+
+
+def _alive(database: Database, user: str) -> dict[tuple[str, str], Outgoing]:
+    rows = Outbox(database, user).deliveries(states=ALIVE, limit=1_000)
     return {(row.delivery.account, row.conversation_id): row for row in rows}
 
 
 def _thread(opened: Stores, identity: Identity, of: str, conversation: str) -> dict[str, Any]:
-    database, user = opened.database, identity.user_id
-    reader = Inbox(database, user)
-    row = reader.conversation(conversation, of)
-    proposal = approving.propose(database, user, of, conversation)
-    box = Outbox(database, user)
-    replies = [
-        reply for reply in box.deliveries(of, limit=1_000) if reply.conversation_id == conversation
-    ]
-    members = database.execute(
-        "SELECT user_id FROM account_members WHERE account = ? ORDER BY user_id", (of,)
+    user = identity.user_id
+    together = Together(opened.database)
+    # First those that refuse what is not the user's.
+    found = together.add(lambda database: Inbox(database, user).conversation(conversation, of))
+    role = together.add(lambda database: Outbox(database, user).role(of))
+    replies = together.add(
+        lambda database: Outbox(database, user).deliveries(of, conversation_id=conversation)
     )
+    members = together.add(
+        lambda database: database.execute(
+            "SELECT user_id FROM account_members WHERE account = ? ORDER BY user_id", (of,)
+        )
+    )
+    messages = together.add(lambda database: Inbox(database, user).messages(of, conversation))
+    notices = together.add(lambda database: Outbox(database, user).notices(of))
+    together.ask()
+    try:
+        proposal = approving.propose(opened.database, user, of, conversation)
+    except NotFound:  # it holds nothing that somebody said: joins, renames
+        proposal = None
     return {
-        "row": row,
+        "row": found.value,
         "key": f"{of} {conversation}",
-        "messages": reader.messages(of, conversation),
+        "messages": messages.value,
         "proposal": proposal,
-        "on_its_way": [r for r in replies if r.delivery.state in ALIVE],
-        "went_out": [r for r in replies if r.delivery.state not in ALIVE][:5],
-        "notices": [n for n in box.notices(of) if n["conversation_id"] == conversation],
-        "may_write": box.role(of) in MAY_APPROVE,
-        "members": [member["user_id"] for member in members],
-        "dagster": dagster_address(of, row["day"]),
+        "on_its_way": [r for r in replies.value if r.delivery.state in ALIVE],
+        "went_out": [r for r in replies.value if r.delivery.state not in ALIVE][:5],
+        "notices": [n for n in notices.value if n["conversation_id"] == conversation],
+        "may_write": role.value in MAY_APPROVE,
+        "members": [member["user_id"] for member in members.value],
+        "dagster": dagster_address(of, found.value["day"]),
         "ask": query(of=of, conversation=conversation),
     }
 

@@ -97,3 +97,6 @@ DROP INDEX conversations_by_priority;
 
 CREATE INDEX conversations_by_priority ON conversations (account, needs_reply DESC, priority DESC,
     last_message_at DESC, conversation_id, hidden_until, assigned_to, category, from_me, day);
+
+-- What is counted beside the list, in the order in which it is counted.
+CREATE INDEX conversations_by_category ON conversations (account, category, hidden_until);
