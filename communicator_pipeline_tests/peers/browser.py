@@ -170,6 +170,9 @@ def triage(visit: Visit, _: str) -> None:
     visit.go("/outbox")
     visit.axe("outbox")
     visit.said["outbox"] = page.locator(".delivery strong").all_inner_texts()
+    for path in ("figures", "digest", "settings"):
+        visit.go(f"/{path}")
+        visit.axe(path)
     visit.said["acted"] = [first, second, third]
 
 

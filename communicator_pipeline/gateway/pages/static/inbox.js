@@ -10,6 +10,7 @@
 
   function localTimes(root) {
     for (const time of root.querySelectorAll("time[datetime]")) {
+      if (!time.dateTime.includes("T")) continue; // a day is the same everywhere
       const when = new Date(time.dateTime);
       if (Number.isNaN(when.getTime())) continue;
       time.title = whole.format(when);
