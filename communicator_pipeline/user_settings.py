@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from communicator_pipeline.analysis import Taxonomy
 from communicator_pipeline.chain.analyses import taxonomy_of
@@ -68,6 +68,11 @@ def check(key: str, value: Any) -> Any:
         checked = kind.validate_python(value)
         if key == "sending_hours":
             read_hours(checked)
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors()[:5]
+        )
+        raise NotAValue(f"{key} should be JSON: {words}. {found}") from None
     except (TypeError, ValueError) as error:
         raise NotAValue(f"{key} should be JSON: {words}. {error}") from None
     return kind.dump_python(checked)
