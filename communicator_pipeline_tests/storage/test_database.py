@@ -104,6 +104,10 @@ def _migrate(path: str) -> int:
 def test_processes_that_migrate_at_once_do_no_harm(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         applied = pool.map(_migrate, [str(tmp_path / "new.db")] * 4)
+        # Not terminated: a process whose parent ignores SIGTERM, as Dagster makes one do that
+        # ignores SIGINT, would not hear of it.
+        pool.close()
+        pool.join()
     assert sum(applied) == len(list(_migration_names()))
     assert migrate(SqliteDatabase(tmp_path / "new.db")) == []
 
