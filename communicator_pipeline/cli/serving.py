@@ -78,6 +78,8 @@ def serve(
         log_level="warning",
         access_log=False,
         server_header=False,
+        # An inbox that is open somewhere holds its event stream for ever.
+        timeout_graceful_shutdown=3,
     )
 
 

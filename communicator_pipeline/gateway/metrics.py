@@ -39,7 +39,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip")
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-# One statement, not a batch of several: a batch takes the lock that writers need.
+# One call of the database, and one moment.
 _FIGURES = """
 SELECT
     (SELECT count(*) FROM pushes WHERE state = 'waiting') AS pushes_waiting,

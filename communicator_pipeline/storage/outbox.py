@@ -783,7 +783,7 @@ class Outbox:
         self, account: str, conversation_id: str, source_version: str, text: str, now: datetime
     ) -> None:
         """Keep a text for later approval, in the place of one that was kept before."""
-        self._must_approve(account)
+        self.must_approve(account)
         self.database.execute(
             "INSERT OR REPLACE INTO draft_edits (account, conversation_id, source_version, text, "
             "edited_by, edited_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -794,7 +794,7 @@ class Outbox:
         self, account: str, conversation_id: str, source_version: str, why: str, now: datetime
     ) -> None:
         """Note that a draft is not wanted."""
-        self._must_approve(account)
+        self.must_approve(account)
         self.database.batch(
             [
                 (
@@ -848,7 +848,7 @@ class Outbox:
 
     def _scope(self, account: str | None) -> str:
         if account is not None:
-            self._must_approve(account)
+            self.must_approve(account)
             return f"account:{account}"
         if not self.is_admin():
             raise PermissionError("only an administrator stops or resumes all sending")
@@ -870,7 +870,7 @@ class Outbox:
 
     def revoke_policy(self, account: str, category: str, why: str, now: datetime) -> bool:
         """Have a person approve from now on; False if it was so."""
-        self._must_approve(account)
+        self.must_approve(account)
         rows = self.database.execute(
             "UPDATE sending_policies SET revoked_at = ?3, revoked_why = ?4 WHERE account = ?1 "
             "AND category = ?2 AND revoked_at IS NULL RETURNING category",
@@ -904,7 +904,8 @@ class Outbox:
         )
         return len(rows)
 
-    def _must_approve(self, account: str) -> None:
+    def must_approve(self, account: str) -> None:
+        """Raise `PermissionError` for a viewer, `NotFound` for an account that is not theirs."""
         role = self.role(account)
         if role not in MAY_APPROVE:
             raise PermissionError(

@@ -11,7 +11,7 @@ from typing import Literal
 
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database, Value, utc_text
-from communicator_pipeline.storage.outbox import MAY_APPROVE, Outbox
+from communicator_pipeline.storage.outbox import Outbox
 
 FOR_EVER = "9999-12-31T23:59:59.999999Z"
 
@@ -116,7 +116,7 @@ class Triage:
 
     def _must_exist(self, account: str, conversation_id: str) -> str:
         """The conversation's `last_message_at`."""
-        role = Outbox(self.database, self.user_id).role(account)
+        Outbox(self.database, self.user_id).must_approve(account)
         rows = self.database.execute(
             "SELECT last_message_at FROM conversations WHERE account = ? AND conversation_id = ?",
             (account, conversation_id),
@@ -125,9 +125,5 @@ class Triage:
             raise NotFound(
                 f"there is no conversation {conversation_id!r} in {account}: "
                 "`communicator inbox` shows their ids"
-            )
-        if role not in MAY_APPROVE:
-            raise PermissionError(
-                f"you are a {role} of {account}: an owner or a reviewer can do this"
             )
         return str(rows[0]["last_message_at"])

@@ -11,10 +11,9 @@ from fastapi.testclient import TestClient
 from limits import parse
 
 from communicator_pipeline.gateway import identity
+from communicator_pipeline.gateway.api.asking import cursor_of, place_at
 from communicator_pipeline.gateway.pages.inbox import (
-    read_place,
     snoozed_until,
-    write_place,
 )
 from communicator_pipeline.gateway.pages.rendering import STATIC, asset, linked, safe_name
 from communicator_pipeline.storage import Stores
@@ -242,10 +241,10 @@ def test_snoozing_means_the_readers_own_morning() -> None:
 
 def test_a_place_in_a_list_is_read_as_it_was_written() -> None:
     place = (1, 70, "2026-11-02T09:00:00.000000Z", "a b:c/d é", "ana-box")
-    assert read_place(write_place(place)) == place
+    assert place_at(cursor_of(place)) == place
     for text in ("x", "1 2 3", "1 x 3 4 5"):
         with pytest.raises(ValueError, match="first page"):
-            read_place(text)
+            place_at(text)
 
 
 def test_a_file_is_saved_and_never_shown(box: Stores, sign_in: SignIn) -> None:

@@ -20,7 +20,6 @@ from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.database import LARGEST_INTEGER
 from communicator_pipeline.storage.inbox import LONGEST_TEXT, Place
-from communicator_pipeline.storage.outbox import MAY_APPROVE, Outbox
 
 
 def _plain(text: str | None) -> str | None:
@@ -134,13 +133,6 @@ def must_see(opened: Stores, identity: Identity, account: str | None) -> None:
     """Raise `NotFound` for an account that is named and is not the user's."""
     if account is not None:
         Accounts(opened.database, identity.user_id).get(account)
-
-
-def must_act(opened: Stores, identity: Identity, account: str) -> None:
-    """Raise `PermissionError` for who only reads the account, `NotFound` if it is not theirs."""
-    role = Outbox(opened.database, identity.user_id).role(account)
-    if role not in MAY_APPROVE:
-        raise PermissionError(f"you are a {role} of {account}: an owner or a reviewer can do this")
 
 
 def note(

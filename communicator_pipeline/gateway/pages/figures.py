@@ -14,12 +14,11 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Form, Path, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
 from communicator_pipeline import user_settings
 from communicator_pipeline.chain.daily_digest import digest_key
-from communicator_pipeline.gateway.identity import Identity, Opened, Writer, identify
+from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
 from communicator_pipeline.gateway.pages import svg
 from communicator_pipeline.gateway.pages.rendering import linked, page
 from communicator_pipeline.storage import Stores, audit
@@ -53,12 +52,13 @@ class Picture:
 
 @router.get("/figures")
 def figures_page(
-    request: Request, opened: Opened, account: Filter = None, days: Literal["7", "30", "90"] = "30"
+    request: Request,
+    opened: Opened,
+    identity: Reader,
+    account: Filter = None,
+    days: Literal["7", "30", "90"] = "30",
 ) -> Response:
     """What came, how soon it was answered, what became of the drafts."""
-    identity = identify(request)
-    if identity is None:
-        return RedirectResponse("/login", 303)
     found = Statistics(opened.database, identity.user_id).figures(int(days), account or None)
     pictures = [_messages(found), _answers(found), _drafts(found)]
     return page(
@@ -173,12 +173,13 @@ def _legend(series: Sequence[svg.Series]) -> list[tuple[Markup, str]]:
 
 @router.get("/digest")
 def digest_page(
-    request: Request, opened: Opened, day: Filter = None, account: Filter = None
+    request: Request,
+    opened: Opened,
+    identity: Reader,
+    day: Filter = None,
+    account: Filter = None,
 ) -> Response:
     """The digests of a day that have been made, of one account or of all."""
-    identity = identify(request)
-    if identity is None:
-        return RedirectResponse("/login", 303)
     mine, today = Accounts(opened.database, identity.user_id), datetime.now(UTC).date()
     shown = _day_of(day) if day else today
     every = mine.all()
@@ -272,11 +273,8 @@ class Field:
 
 
 @router.get("/settings")
-def settings_page(request: Request, opened: Opened) -> Response:
+def settings_page(request: Request, opened: Opened, identity: Reader) -> Response:
     """A form for each setting."""
-    identity = identify(request)
-    if identity is None:
-        return RedirectResponse("/login", 303)
     return page(request, "settings.html", identity, fields=_fields(opened, identity))
 
 

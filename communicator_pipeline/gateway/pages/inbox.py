@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 
@@ -23,6 +23,7 @@ from communicator_pipeline.chain import attachments
 from communicator_pipeline.delivery import approving, recovery
 from communicator_pipeline.delivery.senders import promise_of
 from communicator_pipeline.delivery.states import State
+from communicator_pipeline.gateway.api.asking import Cursor, cursor_of, place_at
 from communicator_pipeline.gateway.envelope import status_of
 from communicator_pipeline.gateway.identity import (
     Identity,
@@ -38,7 +39,7 @@ from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.accounts import Accounts, NotFound
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import Database, Row, utc_text
-from communicator_pipeline.storage.inbox import Inbox, Place, View, place_of
+from communicator_pipeline.storage.inbox import Inbox, View, place_of
 from communicator_pipeline.storage.outbox import MAY_APPROVE, Outbox, Outgoing
 from communicator_pipeline.storage.triage import Triage
 
@@ -111,6 +112,9 @@ def wanted(
     )
 
 
+Shown = Annotated[Wanted, Depends(wanted)]
+
+
 # --- pages -----------------------------------------------------------------------------------
 
 
@@ -118,19 +122,12 @@ def wanted(
 def inbox_page(
     request: Request,
     opened: Opened,
-    view: View = "needs_reply",
-    account: Filter = None,
-    category: Filter = None,
-    platform: Filter = None,
-    q: Filter = None,
+    identity: Reader,
+    shown: Shown,
     of: Key = "",
     conversation: Key = "",
 ) -> Response:
     """All three panes. `of` and `conversation`: what is open on the right."""
-    identity = identify(request)
-    if identity is None:
-        return RedirectResponse("/login", 303)
-    shown = wanted(view, account, category, platform, q)
     values = _list(opened, identity, shown, None)
     thread = _thread(opened, identity, of, conversation) if conversation else None
     return page(
@@ -143,15 +140,10 @@ def list_part(
     request: Request,
     opened: Opened,
     identity: Reader,
-    view: View = "needs_reply",
-    account: Filter = None,
-    category: Filter = None,
-    platform: Filter = None,
-    q: Filter = None,
-    after: Filter = None,
+    shown: Shown,
+    after: Cursor = None,
 ) -> Response:
     """The list alone, for news; or its next page."""
-    shown = wanted(view, account, category, platform, q)
     values = _list(opened, identity, shown, after)
     template = "list_more.html" if after else "list.html"
     return page(request, template, identity, **values, open_key="", is_part=True)
@@ -182,11 +174,8 @@ def file(
 
 
 @router.get("/outbox")
-def outbox_page(request: Request, opened: Opened) -> Response:
+def outbox_page(request: Request, opened: Opened, identity: Reader) -> Response:
     """What is on its way, what went out, and what asks for a person."""
-    identity = identify(request)
-    if identity is None:
-        return RedirectResponse("/login", 303)
     box = Outbox(opened.database, identity.user_id)
     rows = box.deliveries(limit=100)
     return page(
@@ -446,7 +435,7 @@ def _list(opened: Stores, identity: Identity, shown: Wanted, after: str | None) 
     next_page = None
     if len(rows) > PAGE:
         rows = rows[:PAGE]
-        next_page = shown.address("/inbox/list", after=write_place(place_of(rows[-1])))
+        next_page = shown.address("/inbox/list", after=cursor_of(place_of(rows[-1])))
     for row in rows:
         row["as_shown"] = _as_shown(row)
         row["on_its_way"] = alive.value.get((row["account"], row["conversation_id"]))
@@ -482,7 +471,7 @@ def _rows(
         shown.view,
         PAGE + 1,
         platform=shown.platform,
-        after=read_place(after),
+        after=place_at(after) if after else None,
     )
     return rows, [], None
 
@@ -538,21 +527,6 @@ def dagster_address(account: str, day: str) -> str:
 def _as_shown(row: Row) -> str:
     """Another one whenever the list shows a conversation otherwise."""
     return f"{row['last_message_at']} {row['day']} {row['draft_version']}"
-
-
-def read_place(text: str | None) -> Place | None:
-    """The end of the page before, as `write_place` wrote it; raises `ValueError`."""
-    if not text:
-        return None
-    parts = text.split(" ", 4)
-    if len(parts) != 5 or not parts[0].isdecimal() or not parts[1].lstrip("-").isdecimal():
-        raise ValueError("that is no place in a list: begin again at its first page")
-    return int(parts[0]), int(parts[1]), parts[2], parts[4], parts[3]
-
-
-def write_place(place: Place) -> str:
-    # The account has no spaces; a conversation's id may.
-    return f"{place[0]} {place[1]} {place[2]} {place[4]} {place[3]}"
 
 
 def zone_of(request: Request) -> ZoneInfo:
