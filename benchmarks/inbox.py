@@ -135,6 +135,9 @@ def _conversation(
         "flags": [],
         "confidence": 0.8,
         "model": "rules",
+        "prompt": "",
+        "stood_in": "",
+        "withheld": [],
     }
     return said, analysis, draft
 
@@ -196,6 +199,9 @@ def _analysis(
         "confidence": 0.7,
         "flags": [],
         "model": "rules",
+        "prompt": "",
+        "stood_in": "",
+        "withheld": [],
     }
 
 

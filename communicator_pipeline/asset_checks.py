@@ -11,8 +11,14 @@ from typing import Any
 
 import dagster as dg
 
-from communicator_pipeline.assets import analyses, conversations, drafted_replies, raw_messages
-from communicator_pipeline.chain import checks
+from communicator_pipeline.assets import (
+    analyses,
+    conversations,
+    drafted_replies,
+    raw_messages,
+    reply_memory,
+)
+from communicator_pipeline.chain import checks, memory_checks
 from communicator_pipeline.chain.checks import Problem, quiet_accounts
 from communicator_pipeline.partitions import account_month
 from communicator_pipeline.resources import LocalStores
@@ -38,6 +44,28 @@ def _check(asset: dg.AssetsDefinition, name: str, rule: Rule) -> dg.AssetChecksD
         return dg.AssetCheckResult(
             passed=not problems,
             metadata={"problems": len(problems), "days": days, "first": problems[:20]},
+        )
+
+    return check
+
+
+def _account_check(
+    asset: dg.AssetsDefinition, name: str, rule: Callable[[Stores, str], list[Problem]]
+) -> dg.AssetChecksDefinition:
+    """The same of an asset that is partitioned by account alone."""
+
+    @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
+    def check(context: dg.AssetCheckExecutionContext, stores: LocalStores) -> dg.AssetCheckResult:
+        opened = stores.open()
+        op = context.op_execution_context
+        of_run = op.has_partition_key or op.has_partition_key_range
+        problems = [
+            {"account": account, **problem}
+            for account in (sorted(op.partition_keys) if of_run else account_keys(opened.database))
+            for problem in rule(opened, account)
+        ]
+        return dg.AssetCheckResult(
+            passed=not problems, metadata={"problems": len(problems), "first": problems[:20]}
         )
 
     return check
@@ -104,4 +132,13 @@ CHECKS = [
     _check(analyses, "categories_are_in_the_taxonomy", checks.unknown_categories),
     _check(drafted_replies, "no_draft_to_oneself", checks.drafts_to_oneself),
     _check(drafted_replies, "nothing_drafted_that_was_answered", checks.drafts_already_answered),
+    _account_check(
+        reply_memory, "an_edit_teaches_three_at_most", memory_checks.edits_that_taught_too_much
+    ),
+    _account_check(
+        reply_memory, "every_memory_has_a_source", memory_checks.memories_without_a_source
+    ),
+    _account_check(
+        reply_memory, "memories_are_in_the_users_words", memory_checks.memories_in_others_words
+    ),
 ]

@@ -11,12 +11,14 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
-from communicator_pipeline.assets import CHAIN, daily_digest, deliveries
+from communicator_pipeline.assets import CHAIN, LEARNING, daily_digest, deliveries
 from communicator_pipeline.assets.partition_runs import RunScope
 from communicator_pipeline.delivery.dispatch import deliver_due
 from communicator_pipeline.delivery.policies import approve_by_policy
 from communicator_pipeline.delivery.recovery import recover
+from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.ingestion.poll import poll
+from communicator_pipeline.notifying.telling import note_news, tell
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.retention import (
     collect_lake_garbage,
@@ -45,6 +47,13 @@ ledger = dg.define_asset_job(
     selection=dg.AssetSelection.assets(deliveries),
     executor_def=dg.in_process_executor,
     description="What became of a month's replies.",
+)
+
+learn = dg.define_asset_job(
+    "learn",
+    selection=dg.AssetSelection.assets(*LEARNING),
+    executor_def=dg.in_process_executor,
+    description="What people did with the drafts of an account, and what that teaches.",
 )
 
 connection_checks = dg.define_asset_job(
@@ -106,6 +115,27 @@ def deliver_replies() -> None:
     send_due_replies()
 
 
+@dg.op(
+    pool="notify",
+    description="Tell people what cannot wait, their digest, and administrators what is wrong.",
+)
+def tell_what_waits(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+    opened = stores.open()
+    note_news(opened, failed_runs(context.instance), datetime.now(UTC))
+    taken = tell(opened, datetime.now(UTC), note_made_digest(context.instance))
+    context.log.info("%s messages were taken", taken)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    # What is told is in the database; a run that is repeated knows nothing of it.
+    tags={"dagster/max_retries": "0"},
+    description="Notifications that wait, each told once.",
+)
+def notify() -> None:
+    tell_what_waits()
+
+
 @dg.op(description="Delete the files that no manifest has named for an hour.")
 def collect_garbage(context: dg.OpExecutionContext, stores: LocalStores) -> None:
     files = collect_lake_garbage(stores.open(), datetime.now(UTC))
@@ -161,6 +191,8 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     pull,
     deliver_replies,
     ledger,
+    learn,
     connection_checks,
+    notify,
     housekeeping,
 ]

@@ -126,8 +126,9 @@ class Turn:
 class Transcript:
     """One conversation as of a moment: what analysis and drafting are given.
 
-    `turns` are in order of time. A conversation longer than `LONGEST_TRANSCRIPT` keeps its
-    first turn and its newest ones; `left_out` counts what stands between them.
+    `turns` are in order of time. A conversation longer than its reader takes
+    (`LONGEST_TRANSCRIPT`, if it does not say) keeps its first turn and its newest ones;
+    `left_out` counts what stands between them.
     """
 
     conversation_id: str

@@ -38,6 +38,7 @@ LAKE_ASSETS = (
     "analyses",
     "drafted_replies",
     "deliveries",
+    "feedback",
 )
 
 

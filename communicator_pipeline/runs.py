@@ -20,11 +20,12 @@ from dagster import AssetRecordsFilter, DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.abandoned_runs import PROCESS_TAG, fail_abandoned_runs, this_process
-from communicator_pipeline.jobs import deliver_replies, digest, refresh, run_config
+from communicator_pipeline.jobs import deliver_replies, digest, learn, refresh, run_config
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import stretches
 from communicator_pipeline.storage.landing import landed_months
+from communicator_pipeline.storage.memories import accounts_to_learn_from
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.wanted_runs import (
     ACCOUNT_TAG,
@@ -217,6 +218,27 @@ def deliver(stores: Stores, instance: DagsterInstance, job: dg.JobDefinition) ->
     return _finished(instance, job, dg.RunConfig(), {}, "", "", "")
 
 
+def learn_what_is_new(
+    stores: Stores, instance: DagsterInstance, job: dg.JobDefinition
+) -> list[FinishedRun]:
+    """Learn from the feedback of each account that has news, in a run of `learn` each."""
+    accounts = [account for account, _ in accounts_to_learn_from(stores.database)]
+    if accounts:
+        register_accounts(stores, instance)
+    return [
+        _finished(
+            instance,
+            job,
+            dg.RunConfig(),
+            {RANGE_START: account, RANGE_END: account, ACCOUNT_TAG: account},
+            account,
+            "",
+            "",
+        )
+        for account in accounts
+    ]
+
+
 def register_accounts(stores: Stores, instance: DagsterInstance) -> None:
     """Make every account a partition; clear up after runs that died."""
     fail_abandoned_runs(instance, WorkQueue(stores.database))
@@ -250,6 +272,10 @@ def chain_job(definitions: dg.Definitions) -> dg.JobDefinition:
 
 def delivery_job(definitions: dg.Definitions) -> dg.JobDefinition:
     return definitions.resolve_job_def(deliver_replies.name)
+
+
+def learning_job(definitions: dg.Definitions) -> dg.JobDefinition:
+    return definitions.resolve_job_def(learn.name)
 
 
 def digest_job(definitions: dg.Definitions) -> dg.JobDefinition:

@@ -10,14 +10,18 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from communicator_pipeline.chain.deliveries import months_with_replies
+from communicator_pipeline.failed_runs import failed_runs
 from communicator_pipeline.jobs import (
     UNFINISHED,
     connection_checks,
     digest,
     housekeeping,
+    learn,
     ledger,
+    notify,
     pull,
 )
+from communicator_pipeline.notifying.telling import anything_to_tell, note_news
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.connections import Connections
@@ -75,6 +79,27 @@ def poll_accounts(
 
 
 @dg.schedule(
+    job=notify,
+    cron_schedule="* * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Tells people what cannot wait, and their digest at the time that they chose, "
+    "while no `communicator worker` lives.",
+)
+def notify_people(
+    context: dg.ScheduleEvaluationContext, stores: LocalStores
+) -> dg.RunRequest | dg.SkipReason:
+    opened = stores.open()
+    now = datetime.now(UTC)
+    if Workers(opened.database).living(now):
+        return dg.SkipReason("a worker does it")
+    note_news(opened, failed_runs(context.instance), now)
+    if not anything_to_tell(opened, now):
+        return dg.SkipReason("nobody is to be told of anything")
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+@dg.schedule(
     job=connection_checks,
     cron_schedule="*/10 * * * *",
     execution_timezone="UTC",
@@ -120,6 +145,23 @@ def daily_ledger(
 
 
 @dg.schedule(
+    job=learn,
+    cron_schedule="45 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="What every account's feedback teaches, whether there is news or not.",
+)
+def daily_learning(
+    context: dg.ScheduleEvaluationContext, stores: LocalStores
+) -> Iterator[dg.RunRequest]:
+    for account in _registered(context, stores):
+        yield dg.RunRequest(
+            run_key=f"{account}:{context.scheduled_execution_time:%Y-%m-%d}",
+            partition_key=account,
+        )
+
+
+@dg.schedule(
     job=housekeeping,
     cron_schedule="30 3 * * *",
     execution_timezone="UTC",
@@ -134,6 +176,8 @@ SCHEDULES = [
     daily_digests,
     poll_accounts,
     daily_ledger,
+    daily_learning,
     watch_connections,
+    notify_people,
     nightly_housekeeping,
 ]

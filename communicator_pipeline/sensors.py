@@ -4,6 +4,7 @@ Gather, decide (`wanted_runs.py`, pure), apply.
 A read that fails is not an empty read: the tick fails with words and nothing is requested.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,14 +14,22 @@ from communicator_pipeline.delivery.clock import read_clock
 from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.voiding import sweep
 from communicator_pipeline.ingestion.push import drain
-from communicator_pipeline.jobs import UNFINISHED, deliver_replies, refresh, run_config
+from communicator_pipeline.jobs import UNFINISHED, deliver_replies, learn, refresh, run_config
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.memories import accounts_to_learn_from
+from communicator_pipeline.storage.model_retries import mark_due
 from communicator_pipeline.storage.outbox import has_any
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import Workers
-from communicator_pipeline.wanted_runs import ACCOUNT_TAG, UNSETTLED, wanted_delivery, wanted_runs
+from communicator_pipeline.wanted_runs import (
+    ACCOUNT_TAG,
+    UNSETTLED,
+    wanted_delivery,
+    wanted_learning,
+    wanted_runs,
+)
 
 
 def _accounts_at_work(context: dg.SensorEvaluationContext) -> set[str]:
@@ -42,6 +51,7 @@ def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg
     now = datetime.now(UTC)
     work = WorkQueue(opened.database)
     work.recover_landings(opened.lake.objects)
+    mark_due(opened.database, now)
     known = set(context.instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(opened.database) if key not in known]
     if Workers(opened.database).living(now):
@@ -95,4 +105,25 @@ def due_replies(
     return dg.RunRequest(run_key=run_key)
 
 
-SENSORS = [touched_days, due_replies]
+@dg.sensor(
+    job_name=learn.name,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Learns from accounts in which somebody did something with a draft or a memory, "
+    "while no `communicator worker` does it sooner.",
+)
+def new_feedback(
+    context: dg.SensorEvaluationContext, stores: LocalStores
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    opened = stores.open()
+    now = datetime.now(UTC)
+    if Workers(opened.database).living(now):
+        yield dg.SkipReason("a worker does it")
+        return
+    known = set(context.instance.get_dynamic_partitions("accounts"))
+    for account, run_key in wanted_learning(accounts_to_learn_from(opened.database), now).items():
+        if account in known:
+            yield dg.RunRequest(run_key=run_key, partition_key=account)
+
+
+SENSORS = [touched_days, due_replies, new_feedback]

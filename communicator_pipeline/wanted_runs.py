@@ -62,6 +62,13 @@ def wanted_delivery(due: Sequence[Outgoing], unsettled: bool, now: datetime) -> 
     return f"{minute}:settle" if unsettled else None
 
 
+def wanted_learning(marked: Iterable[tuple[str, int]], now: datetime) -> dict[str, str]:
+    """account → the key of the run that learns from it. Made of the mark: the same news asks once;
+    and of ten minutes, after which a run that failed is tried again."""
+    window = f"{now:%Y-%m-%dT%H}:{now.minute // 10}"
+    return {account: f"{account}:{mark}:{window}" for account, mark in marked}
+
+
 def wanted_runs(dirty: Iterable[DirtyDay]) -> list[WantedRun]:
     """As few runs as do the work: one per account and stretch of months."""
     by_account: dict[str, list[DirtyDay]] = defaultdict(list)

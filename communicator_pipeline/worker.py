@@ -1,8 +1,9 @@
 """The resident worker: what arrives is in the inbox a moment later.
 
 Belongs here: the loop that drains the ingestion queue, polls the accounts, materialises what was
-touched and delivers what is due, in this process and recorded in Dagster. Does not belong here: how
-any of that is done (`ingestion/`, `delivery/`, `runs.py`).
+touched, delivers what is due and tells people what cannot wait, in this process and recorded in
+Dagster. Does not belong here: how any of that is done (`ingestion/`, `delivery/`, `notifying/`,
+`runs.py`).
 
 Dagster's daemon answers in 5 to 7 seconds at best, for its loop is fixed and every run starts a
 process; this one in well under a second. It takes its work from the same tables as the sensor: each
@@ -29,14 +30,17 @@ from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.policies import approve_by_policy
 from communicator_pipeline.delivery.recovery import confirm_echoes, quiet_period
 from communicator_pipeline.delivery.voiding import raise_notices, sweep
+from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.ingestion.poll import AT_ONCE, MAY_GO_ON, poll_history, poll_new
 from communicator_pipeline.ingestion.pull import PullReport, unfinished_history
 from communicator_pipeline.ingestion.push import drain
+from communicator_pipeline.notifying.telling import note_news, tell
 from communicator_pipeline.retention import compact_landings, forget_what_is_over
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import created_at
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.landing import Landing
+from communicator_pipeline.storage.model_retries import mark_due
 from communicator_pipeline.storage.outbox import has_any
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
 from communicator_pipeline.storage.workers import BEAT_EVERY, Workers
@@ -60,6 +64,11 @@ POLL_LOOK_EVERY = timedelta(seconds=1)
 CLEAR_UP_EVERY = timedelta(minutes=1)
 COMPACT_EVERY = timedelta(hours=1)
 
+TELL_EVERY = timedelta(seconds=5)
+
+LEARN_EVERY = timedelta(seconds=30)
+"""Somebody who goes through an inbox gives feedback every few seconds: it is taken together."""
+
 FAULT_AGAIN = 5.0
 """Seconds after which a part of the work that met a fault is tried again."""
 
@@ -81,6 +90,7 @@ class Worked:
     runs: int = 0
     failed_runs: int = 0
     deliveries: int = 0  # rounds
+    told: int = 0  # messages that a notification target took
 
 
 @dataclass
@@ -122,6 +132,7 @@ class Worker:
         self._instance = instance
         self._job = runs.chain_job(definitions)
         self._delivery_job = runs.delivery_job(definitions)
+        self._learning_job = runs.learning_job(definitions)
         self._say = say
         self._workers = Workers(stores.database)
         self._work = WorkQueue(stores.database)
@@ -136,8 +147,12 @@ class Worker:
         self._histories: dict[str, Future[PullReport]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, "poll")
         self._history_pool = ThreadPoolExecutor(HISTORIES_AT_ONCE, "history")
+        self._telling: Future[int] | None = None
+        self._telling_pool = ThreadPoolExecutor(1, "notify")  # a mail server keeps nothing waiting
         self._rests_until: dict[str, float] = {}  # part of the work → of the monotonic clock
         self._next_poll = self._next_clear_up = datetime.min.replace(tzinfo=UTC)
+        self._next_telling = datetime.min.replace(tzinfo=UTC)
+        self._next_learning = datetime.min.replace(tzinfo=UTC)
         self._next_settling = self._next_delivery = datetime.min.replace(tzinfo=UTC)
         self._next_compact = datetime.now(UTC) + COMPACT_EVERY
 
@@ -164,7 +179,7 @@ class Worker:
             thread.start()
         for thread in threads:
             thread.join()
-        for pool in (self._history_pool, self._pool):
+        for pool in (self._history_pool, self._pool, self._telling_pool):
             pool.shutdown(wait=True, cancel_futures=True)
         self._workers.leave()
 
@@ -179,8 +194,9 @@ class Worker:
         return self._act() or taken
 
     def _take_in(self) -> bool:
-        """Drain the queue, and see to the polls."""
+        """Drain the queue, see to the polls and to who is to be told."""
         self._try("polling", self._poll)
+        self._try("telling", self._tell)
         return self._try("draining", self._drain)
 
     def _act(self) -> bool:
@@ -188,6 +204,7 @@ class Worker:
         pressed a button for them."""
         self._try("clearing up", self._clear_up)
         self._try("delivering", self._deliver)
+        self._try("learning", self._learn)
         return self._try("materialising", self._materialise_first)
 
     def _try(self, what: str, part: Callable[[datetime], bool | None]) -> bool:
@@ -259,6 +276,17 @@ class Worker:
             self._next_delivery = now + DELIVER_AGAIN_IN
             self._say(str(failed))
 
+    def _learn(self, now: datetime) -> None:
+        """Learn from what people did with drafts, every half minute at most."""
+        if now < self._next_learning:
+            return
+        self._next_learning = now + LEARN_EVERY
+        try:
+            for run in runs.learn_what_is_new(self._stores, self._instance, self._learning_job):
+                self._say(f"{run.account}: learnt in {run.seconds:.2f} s")
+        except runs.RunFailed as failed:
+            self._say(str(failed))
+
     def _messages_came(self, account: str) -> None:
         """What new messages mean for replies that are on their way, or could be."""
         database = self._stores.database
@@ -287,6 +315,23 @@ class Worker:
                     poll_new, self._stores, account, self._stop.is_set
                 )
 
+    def _tell(self, now: datetime) -> None:
+        """Tell people what waits for them, in a thread of its own, one round at a time."""
+        if self._telling is not None and not self._telling.done():
+            return
+        last, self._telling = self._telling, None
+        if last is not None and (taken := last.result()):
+            self.worked.told += taken
+            self._say(f"told: {taken} message{'s' if taken > 1 else ''}")
+        if now >= self._next_telling:
+            self._next_telling = now + TELL_EVERY
+            self._telling = self._telling_pool.submit(self._tell_now)
+
+    def _tell_now(self) -> int:
+        now = datetime.now(UTC)
+        note_news(self._stores, failed_runs(self._instance), now)
+        return tell(self._stores, now, note_made_digest(self._instance))
+
     def _go_on_with_history(self, account: str) -> None:
         if account in self._histories or unfinished_history(self._stores, account) is None:
             return
@@ -308,6 +353,7 @@ class Worker:
         self._next_clear_up = now + CLEAR_UP_EVERY
         self._work.recover_landings(self._stores.lake.objects)
         runs.register_accounts(self._stores, self._instance)
+        mark_due(self._stores.database, now)
         if now >= self._next_compact:
             self._next_compact = now + COMPACT_EVERY
             compact_landings(self._stores, now)

@@ -19,6 +19,7 @@ from dagster import DagsterInstance
 from communicator_pipeline import abandoned_runs, runs
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
 from communicator_pipeline.chain import checks as rules
+from communicator_pipeline.chain import memory_checks as memory_rules
 from communicator_pipeline.chain.analyses import _row as _real_row
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.jobs import run_config
@@ -73,7 +74,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     assert sorted(key.to_user_string() for key in graph.materializable_asset_keys) == sorted(
-        [*CHAIN, "daily_digest", "deliveries"]
+        [*CHAIN, "daily_digest", "deliveries", "feedback", "reply_memory"]
     )
     assert sorted(f"{k.asset_key.to_user_string()}: {k.name}" for k in graph.asset_check_keys) == [
         "analyses: categories_are_in_the_taxonomy",
@@ -84,24 +85,35 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
         "raw_messages: accounts_can_be_pulled",
         "raw_messages: direct_messages_still_come",
         "raw_messages: message_ids_are_unique",
+        "reply_memory: an_edit_teaches_three_at_most",
+        "reply_memory: every_memory_has_a_source",
+        "reply_memory: memories_are_in_the_users_words",
     ]
     assert sorted(j.name for j in repository.get_all_jobs() if not j.name.startswith("__")) == [
         "connection_checks",
         "deliver_replies",
         "digest",
         "housekeeping",
+        "learn",
         "ledger",
+        "notify",
         "pull",
         "refresh",
     ]
     assert sorted(s.name for s in repository.schedule_defs) == [
         "daily_digests",
+        "daily_learning",
         "daily_ledger",
         "nightly_housekeeping",
+        "notify_people",
         "poll_accounts",
         "watch_connections",
     ]
-    assert sorted(s.name for s in repository.sensor_defs) == ["due_replies", "touched_days"]
+    assert sorted(s.name for s in repository.sensor_defs) == [
+        "due_replies",
+        "new_feedback",
+        "touched_days",
+    ]
 
 
 def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
@@ -117,7 +129,7 @@ def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
 
 def test_checks_stop_what_stands_on_a_broken_asset(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
-    assert len(CHECKS) == 8
+    assert len(CHECKS) == 11
     warnings = {key for check in CONNECTION_CHECKS for key in check.check_keys}
     for key in graph.asset_check_keys:
         assert graph.get_check_spec(key).blocking == (key not in warnings)
@@ -279,7 +291,12 @@ def test_superseded_runs_go_and_no_partition_loses_its_status(
     assert len(gone) == 1
     assert {asset: _materialised(instance, asset) for asset in CHAIN} == before
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    with_a_job_of_their_own = {key for check in CONNECTION_CHECKS for key in check.check_keys}
+    with_a_job_of_their_own = {
+        key
+        for check in CHECKS
+        for key in check.check_keys
+        if check in CONNECTION_CHECKS or key.asset_key.path == ["reply_memory"]
+    }
     assert set(newest) == set(keys) - with_a_job_of_their_own
 
 
@@ -323,9 +340,10 @@ def test_every_rule_is_a_check() -> None:
     """A rule that nobody runs protects nothing."""
     public = {
         name
-        for name, value in vars(rules).items()
+        for module in (rules, memory_rules)
+        for name, value in vars(module).items()
         if callable(value)
-        and getattr(value, "__module__", "") == rules.__name__
+        and getattr(value, "__module__", "") == module.__name__
         and not name.startswith("_")
     }
     in_the_database = 1  # accounts_can_be_pulled asks no lake

@@ -10,20 +10,28 @@ from communicator_pipeline.assets.conversations import conversations
 from communicator_pipeline.assets.daily_digest import daily_digest
 from communicator_pipeline.assets.deliveries import deliveries
 from communicator_pipeline.assets.drafted_replies import drafted_replies
+from communicator_pipeline.assets.feedback import feedback
 from communicator_pipeline.assets.inbox import inbox
 from communicator_pipeline.assets.raw_messages import raw_messages
+from communicator_pipeline.assets.reply_memory import reply_memory
 
 CHAIN = [raw_messages, attachments, conversations, analyses, drafted_replies, inbox]
 """What one message goes through: one job, one run."""
 
+LEARNING = [feedback, reply_memory]
+"""What is learnt from people, by account: one job, one run."""
+
 __all__ = [
     "CHAIN",
+    "LEARNING",
     "analyses",
     "attachments",
     "conversations",
     "daily_digest",
     "deliveries",
     "drafted_replies",
+    "feedback",
     "inbox",
     "raw_messages",
+    "reply_memory",
 ]

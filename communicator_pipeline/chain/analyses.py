@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 import xxhash
 
-from communicator_pipeline.analysis import (
-    DEFAULT_TAXONOMY,
-    Analysis,
-    OfflineAnalyser,
-    Taxonomy,
-)
+from communicator_pipeline.analysis import Analysis
+from communicator_pipeline.analysis.by_model import Analyser, columns
 from communicator_pipeline.chain import conversations
+from communicator_pipeline.chain.labelling import Labels, labelled, still_as_analysed
 from communicator_pipeline.chain.ripples import mark_all, mark_later_days
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
-from communicator_pipeline.messages import TIME, Transcript, table_schema
+from communicator_pipeline.chain.variants import LIVE, Variant, analyser_of, taxonomy_of
+from communicator_pipeline.language_model import Usage
+from communicator_pipeline.messages import (
+    LONGEST_TRANSCRIPT,
+    TIME,
+    Transcript,
+    table_schema,
+)
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner
 from communicator_pipeline.storage.connections import muted_chats
+from communicator_pipeline.storage.corrections import labels
+from communicator_pipeline.storage.database import Database
 from communicator_pipeline.storage.dead_letters import (
     MOST_TRIES,
     DeadLetter,
@@ -32,6 +37,7 @@ from communicator_pipeline.storage.dead_letters import (
     resolve,
 )
 from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
+from communicator_pipeline.storage.model_retries import retry_later
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import WorkQueue
 
@@ -63,6 +69,12 @@ ANALYSIS_SCHEMA = table_schema(
         ("flags", pa.list_(pa.string())),
         ("model", pa.string()),
         ("input_digest", pa.string()),  # of all that the analysis rests on: equal, not redone
+        ("prompt", pa.string()),  # its version; "" where no model was asked
+        ("stood_in", pa.string()),  # why the offline analyser did it in a model's place, or ""
+        ("withheld", pa.list_(pa.string())),  # kinds of what the model was not shown, counted
+        ("input_tokens", pa.int64()),  # what the model's answer took when it was given
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
     ]
 )
 
@@ -76,20 +88,30 @@ PREVIEWED = 3
 """Conversations per day whose summaries a preview shows."""
 
 
-def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:
+def materialise(
+    stores: Stores, partition: AccountMonth, scope: Scope, variant: Variant = LIVE
+) -> MonthReport:
     """Analyse the conversations that were active on the month's days. One whose input is the
     same as when it was last analysed keeps its row; one that fails is tried three times, then
-    buried, and the rest goes on."""
-    settings = Settings(stores.database, account_owner(stores.database, partition.account))
-    taxonomy = taxonomy_of(settings)
-    analyser = _analyser(taxonomy, settings.priority_people())
-    fingerprint = _fingerprint(analyser, taxonomy, settings.priority_people())
-    muted = muted_chats(stores.database, partition.account)
+    buried, and the rest goes on. What people set goes before what the analyser says.
+
+    Where the offline analyser stood in for a model that may answer later, the day is tried again
+    then. Another variant than the live one writes its own asset, and touches nothing else."""
+    account = partition.account
+    analyser = analyser_of(stores, account, variant)
+    fingerprint = analyser.fingerprint()
+    muted = muted_chats(stores.database, account)
+    by_hand = Labels(
+        labels(stores.database, account) if variant is LIVE else {},
+        categories_of(stores.database, account),
+    )
+    asset = variant.asset(ASSET)
     numbers: Counter[str] = Counter()
     counts: dict[str, Counter[str]] = {}
     processed: list[str] = []
     failed: list[DeadLetter] = []
     worked: list[DeadLetter] = []
+    again: dict[str, str] = {}
     continued: set[str] = set()
     preview: list[dict[str, str]] = []
     later: dict[str, str] = {}
@@ -102,24 +124,39 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
         counts.update({name: Counter() for name in ("category", "language", "priority")})
         failed.clear()
         worked.clear()
+        again.clear()
         continued.clear()
         preview.clear()
-        transcripts = Transcripts.of_days(stores, partition.account, processed)
+        transcripts = Transcripts.of_days(
+            stores, account, processed, longest=analyser.longest or LONGEST_TRANSCRIPT
+        )
+        old = {
+            day: stores.lake.rows_by("conversation_id", asset, partition, manifest, day)
+            for day in processed
+        }
+        known = {day: still_as_analysed(rows, by_hand) for day, rows in old.items()}
+        found = _analyse_days(analyser, fingerprint, muted, transcripts, known)
+        failed.extend(found.failed)
+        again.update(found.again)
+        usage = Usage()
         tables: dict[str, pa.Table] = {}
         for day in processed:
-            old = stores.lake.rows_by("conversation_id", ASSET, partition, manifest, day)
-            rows, fresh, broken = _analyse_day(
-                analyser, fingerprint, muted, list(transcripts.of_day(day)), old, day
-            )
-            failed.extend(broken)
+            rows = [labelled(row, by_hand) for row in found.rows[day]]
+            fresh = found.fresh[day]
             worked.extend(_letter(row["conversation_id"], day) for row in fresh)
             continued.update(row["conversation_id"] for row in fresh)
-            continued.update(set(old) - {row["conversation_id"] for row in rows})
+            continued.update(set(old[day]) - {row["conversation_id"] for row in rows})
             numbers["conversations"] += len(rows)
             numbers["analysed"] += len(fresh)
             numbers["kept"] += len(rows) - len(fresh)
             numbers["need a reply"] += sum(row["needs_reply"] for row in rows)
+            numbers["stood in for a model"] += sum(bool(row["stood_in"]) for row in rows)
             for row in rows:
+                usage += Usage(
+                    input_tokens=row["input_tokens"] or 0,
+                    output_tokens=row["output_tokens"] or 0,
+                    cost_usd=row["cost_usd"] or 0.0,
+                )
                 counts["category"][row["category"]] += 1
                 counts["language"][row["language"]] += 1
                 counts["priority"][_BANDS[min(row["priority"] // 20, 4)]] += 1
@@ -129,103 +166,114 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
                 {"day": day, "conversation": row["conversation_id"], "summary": row["summary"]}
                 for row in first
             )
-        told = mark_later_days(
-            stores,
-            partition,
-            scope,
-            processed,
-            conversations.ASSET,
-            "conversation_id IN (SELECT id FROM changed)",
-            continued,
-            "a conversation that goes on there changed",
-        )
+        numbers.update(in_numbers(usage))
         later.clear()
-        later.update(told)
+        if variant is LIVE:
+            later.update(
+                mark_later_days(
+                    stores,
+                    partition,
+                    scope,
+                    processed,
+                    conversations.ASSET,
+                    "conversation_id IN (SELECT id FROM changed)",
+                    continued,
+                    "a conversation that goes on there changed",
+                )
+            )
         return tables
 
-    manifest, changed = stores.lake.update(ASSET, partition, analyse_days)
-    mark_all(stores, partition, later)
-    _settle(stores, partition.account, failed, worked)
+    manifest, changed = stores.lake.update(asset, partition, analyse_days)
+    if variant is LIVE:
+        mark_all(stores, partition, later)
+        _settle(stores, account, failed, worked)
+        retry_later(stores.database, account, again, processed)
     numbers["failed"] = len(failed)
     return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)
 
 
-def _analyse_day(
-    analyser: OfflineAnalyser,
+def in_numbers(usage: Usage) -> dict[str, int]:
+    """What models took, for a partition's metadata; nothing where none was asked. Dagster plots
+    numbers over time; a whole number of millionths of a dollar is one."""
+    found = {
+        "model tokens in": usage.input_tokens,
+        "model tokens out": usage.output_tokens,
+        "model cost in millionths of a dollar": round(usage.cost_usd * 1e6),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+@dataclass
+class _Found:
+    """The rows of each day, those of them that were made now, and what is to be tried again."""
+
+    rows: dict[str, list[Mapping[str, Any]]]
+    fresh: dict[str, list[Mapping[str, Any]]]
+    failed: list[DeadLetter] = field(default_factory=list)
+    again: dict[str, str] = field(default_factory=dict)  # day → why
+
+
+def _analyse_days(
+    analyser: Analyser,
     fingerprint: str,
     muted: frozenset[str],
-    transcripts: Sequence[Transcript],
-    old: Mapping[str, Mapping[str, Any]],
-    day: str,
-) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]], list[DeadLetter]]:
-    """All rows of the day, those of them that were made now, and what failed."""
-    rows: dict[str, Mapping[str, Any]] = {}
-    due: list[tuple[Transcript, str]] = []
-    for transcript in transcripts:
-        if not any(transcript.people()):  # all of it was deleted: there is nothing to think about
+    transcripts: Transcripts,
+    old: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> _Found:
+    """All days' conversations; those that changed go to the analyser together, because a model
+    answers many questions at once."""
+    found = _Found({day: [] for day in old}, {day: [] for day in old})
+    due: list[tuple[str, Transcript, str]] = []
+    for day, known in old.items():
+        for transcript in transcripts.of_day(day):
+            if not any(transcript.people()):  # all of it was deleted: nothing to think about
+                continue
+            is_muted = transcript.channel_id in muted
+            digest = input_digest(transcript, f"{fingerprint} muted" if is_muted else fingerprint)
+            row = known.get(transcript.conversation_id)
+            if row is not None and row["input_digest"] == digest:
+                found.rows[day].append({**_NOT_ASKED, **row})
+            else:
+                due.append((day, transcript, digest))
+    answers = analyser.analyse([transcript for _, transcript, _ in due])
+    for (day, transcript, digest), answer in zip(due, answers, strict=True):
+        if isinstance(answer, Exception):
+            reason = f"the conversation could not be analysed: {answer}"
+            found.failed.append(_letter(transcript.conversation_id, day, reason))
             continue
-        is_muted = transcript.channel_id in muted
-        digest = input_digest(transcript, f"{fingerprint} muted" if is_muted else fingerprint)
-        row = old.get(transcript.conversation_id)
-        if row is not None and row["input_digest"] == digest:
-            rows[transcript.conversation_id] = row
-        else:
-            due.append((transcript, digest))
-    fresh: list[Mapping[str, Any]] = []
-    broken: list[DeadLetter] = []
-    for (transcript, digest), analysis in zip(due, _analyse(analyser, due), strict=True):
-        if isinstance(analysis, Exception):
-            reason = f"the conversation could not be analysed: {analysis}"
-            broken.append(_letter(transcript.conversation_id, day, reason))
-            continue
+        if answer.passes:
+            digest = f"{digest} {STOOD_IN}"
+            found.again[day] = answer.stood_in
+        analysis = answer.analysis
         if transcript.channel_id in muted:
             analysis = replace(
                 analysis, needs_reply=False, needs_reply_reason=MUTED, waiting_since=None
             )
-        fresh.append(_row(transcript, analysis, analyser, digest))
-        rows[transcript.conversation_id] = fresh[-1]
-    return [rows[key] for key in sorted(rows)], fresh, broken
+        row = _row(transcript, analysis, digest) | columns(answer)
+        found.fresh[day].append(row)
+        found.rows[day].append(row)
+    for rows in found.rows.values():
+        rows.sort(key=lambda row: str(row["conversation_id"]))
+    return found
 
 
-def _analyse(
-    analyser: OfflineAnalyser, due: Sequence[tuple[Transcript, str]]
-) -> list[Analysis | Exception]:
-    """All at once; and one by one if that fails, so that one cannot spoil the others."""
-    try:
-        return list(analyser.analyse([transcript for transcript, _ in due]))
-    except Exception:
-        answers: list[Analysis | Exception] = []
-        for transcript, _ in due:
-            try:
-                answers.append(analyser.analyse_one(transcript))
-            except Exception as error:
-                answers.append(error)
-        return answers
+STOOD_IN = "stood-in"
+"""The end of an input digest that will not be met again: the next run tries the model anew."""
+
+_NOT_ASKED: Mapping[str, Any] = {
+    "prompt": "",
+    "stood_in": "",
+    "withheld": [],
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "cost_usd": 0.0,
+}
+"""Of rows that were written before these columns were."""
 
 
-def taxonomy_of(settings: Settings) -> Taxonomy:
-    """The categories that the user's conversations are sorted into."""
-    value = settings.get("taxonomy")
-    return DEFAULT_TAXONOMY if value is None else Taxonomy.model_validate(value)
-
-
-_KEPT = threading.local()  # an analyser remembers words as it reads, so each thread has its own
-
-
-def _analyser(taxonomy: Taxonomy, priority_people: frozenset[str]) -> OfflineAnalyser:
-    """The thread's analyser if it still fits: its phrase table alone takes a tenth of a second."""
-    kept: tuple[Taxonomy, frozenset[str], OfflineAnalyser] | None = getattr(_KEPT, "one", None)
-    if kept is None or kept[:2] != (taxonomy, priority_people):
-        kept = (taxonomy, priority_people, OfflineAnalyser(taxonomy, priority_people))
-        _KEPT.one = kept
-    return kept[2]
-
-
-def _fingerprint(
-    analyser: OfflineAnalyser, taxonomy: Taxonomy, priority_people: frozenset[str]
-) -> str:
-    people = ",".join(sorted(priority_people))
-    return f"{analyser.name} {analyser.version} {taxonomy.model_dump_json()} {people}"
+def categories_of(database: Database, account: str) -> tuple[str, ...]:
+    """The names of the categories that an account's conversations are sorted into."""
+    return taxonomy_of(Settings(database, account_owner(database, account))).names
 
 
 def input_digest(transcript: Transcript, fingerprint: str) -> str:
@@ -249,9 +297,7 @@ def input_digest(transcript: Transcript, fingerprint: str) -> str:
     return digest.hexdigest()
 
 
-def _row(
-    transcript: Transcript, analysis: Analysis, analyser: OfflineAnalyser, digest: str
-) -> dict[str, Any]:
+def _row(transcript: Transcript, analysis: Analysis, digest: str) -> dict[str, Any]:
     said = list(transcript.people())
     return {name: getattr(analysis, name) for name in Analysis.__slots__} | {
         "as_of": transcript.as_of,
@@ -261,7 +307,6 @@ def _row(
         "last_author": said[-1].author_name,
         "message_count": len(transcript.turns) + transcript.left_out,
         "people": list(dict.fromkeys(turn.author_name for turn in said)),
-        "model": f"{analyser.name} {analyser.version}",
         "input_digest": digest,
     }
 

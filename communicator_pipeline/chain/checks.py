@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from communicator_pipeline.chain import analyses, conversations, drafted_replies, raw_messages
-from communicator_pipeline.chain.analyses import taxonomy_of
+from communicator_pipeline.chain.variants import taxonomy_of
 from communicator_pipeline.platforms.x.quiet import direct_messages_went_quiet
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner, load_account

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap, Counter
+from collections.abc import Mapping
 from itertools import pairwise
 
 import pandas as pd
@@ -11,10 +12,11 @@ import pyarrow as pa
 from communicator_pipeline.chain import raw_messages
 from communicator_pipeline.chain.ripples import mark_all, mark_later_days
 from communicator_pipeline.chain.scope import MonthReport, Scope
-from communicator_pipeline.grouping import explicit_parents, group
+from communicator_pipeline.grouping import Placed, explicit_parents, group
 from communicator_pipeline.messages import Directory, resolve_names, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import directory
+from communicator_pipeline.storage.corrections import placements
 from communicator_pipeline.storage.lake import (
     AccountMonth,
     Manifest,
@@ -31,7 +33,7 @@ MEMBERSHIP_SCHEMA = table_schema(
         ("message_id", pa.string()),
         ("conversation_id", pa.string()),  # the message_id of its root
         ("parent_message_id", pa.string()),  # null for a root
-        ("link_reason", pa.string()),
+        ("link_reason", pa.string()),  # one of `grouping.LinkReason`
         ("link_score", pa.float64()),  # 0…1
         ("link_why", pa.string()),  # the reason in words
         ("sent_at", pa.timestamp("us", tz="UTC")),
@@ -50,7 +52,8 @@ def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthR
 
     Where what is handed over changes, the next day with data is marked dirty, unless this run
     comes to it anyway; where a message changes its conversation, so are the days whose threads
-    and replies hang on it.
+    and replies hang on it, and those on which a conversation ends now. What people merged and
+    split goes before what is read out of the messages.
     """
     numbers: Counter[str] = Counter()
     processed: list[str] = []
@@ -81,7 +84,9 @@ def grouped_again(stores: Stores, partition: AccountMonth, day: str) -> pa.Table
     )
     manifest = stores.lake.manifest(ASSET, partition)
     carry = _carry_before(stores, partition, manifest, raw, {}, day)
-    membership, _ = group(messages, carry, _known_parents(stores, partition, {day: messages}))
+    placed = placements(stores.database, partition.account)
+    known = _known_parents(stores, partition, {day: messages}, placed)
+    membership, _ = group(messages, carry, known, placed=placed)
     return pa.Table.from_pandas(membership[["message_id", "conversation_id"]], preserve_index=False)
 
 
@@ -107,17 +112,19 @@ def _group_days(
             stores.lake.read_day(raw_messages.ASSET, partition, raw.days[day]), names
         )
 
+    placed = placements(stores.database, partition.account)
     messages = {day: read(day) for day in days}
-    known = _known_parents(stores, partition, messages)
+    known = _known_parents(stores, partition, messages, placed)
     fresh: dict[str, str] = {}
     written: dict[str, pa.Table | None] = {}
     moved: set[str] = set()
+    left: dict[str, set[str]] = {}
     for day, following in pairwise([*raw.days, None]):
         if day not in messages or day is None:
             continue
         carry = _carry_before(stores, partition, manifest, raw, written, day)
         frame = messages.pop(day)
-        membership, handed_over = group(frame, carry, ChainMap(fresh, known))
+        membership, handed_over = group(frame, carry, ChainMap(fresh, known), placed=placed)
         membership = membership.merge(frame[["message_id", "sent_at", "kind"]], how="left")
         table = pa.Table.from_pandas(membership, schema=MEMBERSHIP_SCHEMA, preserve_index=False)
         fresh |= _conversation_of(table)
@@ -128,14 +135,16 @@ def _group_days(
         numbers["conversations begun"] += int(membership["parent_message_id"].isna().sum())
         for reason, count in membership["link_reason"].value_counts().items():
             numbers[f"linked by {reason}"] += int(count)
-        moved |= _moved(stores, partition, manifest, day, table)
+        before, now = _before(stores, partition, manifest, day), _conversation_of(table)
+        moved |= {message for message, of in now.items() if before.get(message) != of}
+        left[day] = set(before.values()) - set(now.values())
         if not _hands_over_something_else(manifest, day, handed):
             continue
         if following is None:
             told |= _tell_next_month(stores, partition, scope, day)
         elif following not in messages:
             messages[following] = read(following)
-            known |= _known_parents(stores, partition, {following: messages[following]})
+            known |= _known_parents(stores, partition, {following: messages[following]}, placed)
             days.append(following)
             told |= _mark(stores, partition, following, day)
     told |= mark_later_days(
@@ -148,6 +157,18 @@ def _group_days(
         moved,
         "a message that is answered there has moved",
     )
+    told |= mark_later_days(
+        stores,
+        partition,
+        scope,
+        days,
+        raw_messages.ASSET,
+        "latest AND (message_id IN (FROM changed) OR thread_id IN (FROM changed) "
+        "OR reply_to IN (FROM changed))",
+        {child for child, parent in placed.items() if parent in moved},
+        "what a person said that it continues has moved",
+    )
+    told |= _mark_new_ends(stores, partition, scope, left)
     return written
 
 
@@ -164,12 +185,12 @@ def readable_messages(versions: pa.Table, names: Directory) -> pd.DataFrame:
 
 
 def _known_parents(
-    stores: Stores, partition: AccountMonth, messages: dict[str, pd.DataFrame]
+    stores: Stores, partition: AccountMonth, messages: dict[str, pd.DataFrame], placed: Placed
 ) -> dict[str, str]:
     """message_id → conversation_id for the explicit parents that stand in other days."""
     wanted: set[str] = set()
     for frame in messages.values():
-        wanted |= explicit_parents(frame)
+        wanted |= explicit_parents(frame, placed)
     for frame in messages.values():
         wanted -= set(frame.loc[frame["message_id"].isin(wanted), "message_id"])
     if not wanted:
@@ -245,16 +266,39 @@ def _mark(stores: Stores, partition: AccountMonth, following: str, day: str) -> 
     return told
 
 
-def _moved(
-    stores: Stores, partition: AccountMonth, manifest: Manifest, day: str, table: pa.Table
-) -> set[str]:
-    """Messages that are new to the day, or belong to another conversation than before."""
-    now = _conversation_of(table)
+def _mark_new_ends(
+    stores: Stores, partition: AccountMonth, scope: Scope, left: Mapping[str, set[str]]
+) -> dict[str, str]:
+    """Mark the earlier days of conversations that went on on a day and do so no more: the last of
+    them is their newest now, and drafts stand there."""
+    gone = set().union(*left.values())
+    if not gone:
+        return {}
+    last = max(day for day, ids in left.items() if ids)
+    earlier = [
+        address
+        for address, day in stores.lake.day_files(ASSET, partition.account, last=last)
+        if day < last and not scope.covers(partition.account, day)
+    ]
+    if not earlier:
+        return {}
+    found = stores.lake.query(
+        "SELECT DISTINCT strftime(sent_at, '%Y-%m-%d') AS day FROM earlier "
+        "WHERE conversation_id IN (FROM gone) ORDER BY day",
+        {"earlier": earlier, "gone": pa.table({"id": sorted(gone)})},
+    )
+    told = dict.fromkeys(texts(found["day"]), "a conversation does not go on from there any more")
+    mark_all(stores, partition, told)
+    return told
+
+
+def _before(
+    stores: Stores, partition: AccountMonth, manifest: Manifest, day: str
+) -> dict[str, str]:
+    """message_id → conversation_id of a day as it was grouped before."""
     if day not in manifest.entries:
-        return set(now)
-    old = stores.lake.read_day(ASSET, partition, manifest.entries[day])
-    before = _conversation_of(old)
-    return {message for message, of in now.items() if before.get(message) != of}
+        return {}
+    return _conversation_of(stores.lake.read_day(ASSET, partition, manifest.entries[day]))
 
 
 def _conversation_of(membership: pa.Table) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +15,19 @@ from communicator_pipeline.chain import analyses, conversations
 from communicator_pipeline.chain.ripples import mark_all
 from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
-from communicator_pipeline.drafting import OfflineDrafter, ReplyMemory
-from communicator_pipeline.messages import Transcript, table_schema
+from communicator_pipeline.chain.variants import LIVE, Variant, drafter_of
+from communicator_pipeline.drafting import refusals
+from communicator_pipeline.drafting.by_model import Drafter, columns
+from communicator_pipeline.drafting.learnt import Asked, Chosen, Memory, choose
+from communicator_pipeline.drafting.offline import message_to_answer
+from communicator_pipeline.language_model import Usage
+from communicator_pipeline.messages import LONGEST_TRANSCRIPT, Transcript, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner
+from communicator_pipeline.storage.feedback import handled_drafts
 from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays, texts
+from communicator_pipeline.storage.memories import active_memories
+from communicator_pipeline.storage.model_retries import retry_later
 from communicator_pipeline.storage.settings import Settings
 
 ASSET = "drafted_replies"
@@ -31,19 +40,22 @@ DRAFT_SCHEMA = table_schema(
         ("text", pa.string()),
         ("language", pa.string()),
         ("gaps", pa.list_(pa.string())),  # what a person has to fill in
-        ("rests_on", pa.list_(pa.string())),  # message ids
+        ("rests_on", pa.list_(pa.string())),  # message ids, and "memory:" with what was learnt
         ("reason", pa.string()),
         ("flags", pa.list_(pa.string())),
         ("confidence", pa.float64()),  # 0…1
         ("model", pa.string()),
         ("input_digest", pa.string()),
+        ("prompt", pa.string()),  # its version; "" where no model was asked
+        ("stood_in", pa.string()),  # why the offline drafter did it in a model's place, or ""
+        ("withheld", pa.list_(pa.string())),  # kinds of what the model was not shown, counted
+        ("input_tokens", pa.int64()),  # what the model's answer took when it was given
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
     ]
 )
 
 OVERTAKEN = "a conversation that was drafted for went on"
-
-MOST_REMEMBERED = 5_000
-"""Conversations in which the owner answered, the newest: older ones speak of what was."""
 
 _LAST_ACTIVE = """
 SELECT conversation_id, max(strftime(sent_at, '%Y-%m-%d')) AS day FROM members
@@ -52,74 +64,143 @@ GROUP BY conversation_id
 """
 
 
-def materialise(stores: Stores, partition: AccountMonth, scope: Scope) -> MonthReport:
+def materialise(
+    stores: Stores, partition: AccountMonth, scope: Scope, variant: Variant = LIVE
+) -> MonthReport:
     """Draft for each conversation that needs a reply, on the day on which it was last active: a
-    later day has the newer draft, or the user's own answer. A draft whose conversation has not
-    changed stays as it is."""
-    settings = Settings(stores.database, account_owner(stores.database, partition.account))
+    later day has the newer draft, or the user's own answer. A draft stays as it is while neither
+    its conversation nor the memories that count for it change; one that somebody has approved,
+    edited or rejected stays whatever is learnt since.
+
+    Another variant than the live one drafts on its own analyses, writes its own asset, and
+    touches nothing else."""
+    account = partition.account
+    never = Settings(stores.database, account_owner(stores.database, account)).never_draft()
+    drafter = drafter_of(stores, account, variant)
+    asset, analysed_as = variant.asset(ASSET), variant.asset(analyses.ASSET)
     numbers: Counter[str] = Counter()
     counts: dict[str, Counter[str]] = {}
     processed: list[str] = []
     preview: list[dict[str, str]] = []
+    again: dict[str, str] = {}
 
     def draft_days(manifest: Manifest) -> NewDays:
-        analysed = stores.lake.manifest(analyses.ASSET, partition)
-        active = _active_on(stores, partition, analysed, scope)
-        overtaken = _drafted_earlier(
-            stores,
-            partition,
-            manifest,
-            set(manifest.days) - set(scope.chosen(manifest.days)),
-            active,
-        )
-        mark_all(stores, partition, dict.fromkeys(overtaken, OVERTAKEN))
+        analysed = stores.lake.manifest(analysed_as, partition)
+        overtaken: list[str] = []
+        if variant is LIVE:
+            overtaken = _drafted_earlier(
+                stores,
+                partition,
+                manifest,
+                set(manifest.days) - set(scope.chosen(manifest.days)),
+                _active_on(stores, partition, analysed, scope),
+            )
+            mark_all(stores, partition, dict.fromkeys(overtaken, OVERTAKEN))
         processed[:] = sorted({*scope.chosen({*analysed.days, *manifest.days}), *overtaken})
         numbers.clear()
         counts.clear()
         counts.update(outcome=Counter(), language=Counter())
         preview.clear()
         waiting = {
-            day: _waiting(stores, partition, analysed, day)
+            day: _waiting(stores, analysed_as, partition, analysed, day)
             for day in processed
             if day in analysed.days
         }
         waiting = _on_their_last_day(stores, partition.account, waiting)
         days = [day for day, rows in waiting.items() if rows]
-        asked = {conversation for rows in waiting.values() for conversation in rows}
-        transcripts = Transcripts.of_days(stores, partition.account, days, asked)
-        drafter: OfflineDrafter | None = None
+        asked = {conversation for of_day in waiting.values() for conversation in of_day}
         tables: dict[str, pa.Table | None] = dict.fromkeys(processed)
+        transcripts = Transcripts.of_days(
+            stores, account, days, asked, longest=drafter.longest or LONGEST_TRANSCRIPT
+        )
+        memories = active_memories(stores.database, account) if variant.memories else []
+        handled = handled_drafts(stores.database, account)
+        fingerprint = drafter.fingerprint()
+        old = {
+            day: stores.lake.rows_by("conversation_id", asset, partition, manifest, day)
+            for day in days
+        }
+        rows: dict[str, list[Mapping[str, Any]]] = {day: [] for day in days}
+        due: list[_Due] = []
         for day in days:
-            old = stores.lake.rows_by("conversation_id", ASSET, partition, manifest, day)
-            due = []
-            rows = []
             for transcript in transcripts.of_day(day):
                 analysis = waiting[day].get(transcript.conversation_id)
                 if analysis is None:
                     continue
-                before = old.get(transcript.conversation_id)
-                if before is not None and before["input_digest"] == analysis["input_digest"]:
-                    rows.append(before)
+                before = old[day].get(transcript.conversation_id)
+                unwanted = refusals.wants_no_draft(never, account, analysis["category"], transcript)
+                if unwanted:
+                    rows[day].append(_not_wanted(analysis, before, unwanted))
+                    continue
+                chosen = memories_for(memories, transcript, _analysis(analysis))
+                digest = _input_digest(analysis["input_digest"], fingerprint, chosen)
+                if (
+                    before is not None
+                    and before["model"] != refusals.MODEL
+                    and (
+                        before["input_digest"] == digest
+                        or _is_settled(before, analysis, day, handled)
+                    )
+                ):
+                    rows[day].append(_NOT_ASKED | dict(before))
                 else:
-                    due.append((transcript, analysis))
-            if due:
-                drafter = drafter or _drafter(stores, partition.account, settings)
-                rows += _draft(drafter, due, old)
-            rows.sort(key=lambda row: str(row["conversation_id"]))
-            numbers["drafts"] += len(rows)
-            numbers["drafted"] += len(due)
-            counts["outcome"].update(row["outcome"] for row in rows)
-            counts["language"].update(row["language"] for row in rows)
+                    due.append(_Due(day, transcript, analysis, chosen, digest, before))
+        again.clear()
+        for one, drafted, passes in _draft(drafter, due):
+            rows[one.day].append(drafted)
+            if passes:
+                again[one.day] = str(drafted["stood_in"])
+        usage = Usage()
+        for day in days:
+            rows[day].sort(key=lambda row: str(row["conversation_id"]))
+            for row in rows[day]:
+                counts["outcome"][row["outcome"]] += 1
+                counts["language"][row["language"]] += 1
+                numbers["stood in for a model"] += bool(row["stood_in"])
+                usage += Usage(
+                    input_tokens=row["input_tokens"],
+                    output_tokens=row["output_tokens"],
+                    cost_usd=row["cost_usd"],
+                )
+            numbers["drafts"] += len(rows[day])
             preview.extend(
                 {"day": day, "conversation": row["conversation_id"], "draft": row["text"]}
-                for row in rows[:3]
+                for row in rows[day][:3]
             )
-            tables[day] = pa.Table.from_pylist(rows, schema=DRAFT_SCHEMA)
+            tables[day] = pa.Table.from_pylist(rows[day], schema=DRAFT_SCHEMA)
+        numbers["drafted"] = len(due)
+        numbers.update(analyses.in_numbers(usage))
         return tables
 
-    manifest, changed = stores.lake.update(ASSET, partition, draft_days)
-    _tell_earlier_months(stores, partition, scope)
+    manifest, changed = stores.lake.update(asset, partition, draft_days)
+    if variant is LIVE:
+        _tell_earlier_months(stores, partition, scope)
+        if again:
+            retry_later(stores.database, account, again, ())
     return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A conversation that is to be drafted for."""
+
+    day: str
+    transcript: Transcript
+    analysis: Mapping[str, Any]
+    chosen: tuple[Chosen, ...]
+    digest: str
+    before: Mapping[str, Any] | None
+
+
+_NOT_ASKED: dict[str, Any] = {
+    "prompt": "",
+    "stood_in": "",
+    "withheld": [],
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "cost_usd": 0.0,
+}
+"""Of rows that no model made, or that were written before these columns were."""
 
 
 def _active_on(
@@ -168,9 +249,9 @@ def _tell_earlier_months(stores: Stores, partition: AccountMonth, scope: Scope) 
 
 
 def _waiting(
-    stores: Stores, partition: AccountMonth, analysed: Manifest, day: str
+    stores: Stores, asset: str, partition: AccountMonth, analysed: Manifest, day: str
 ) -> dict[str, dict[str, Any]]:
-    table = stores.lake.read_day(analyses.ASSET, partition, analysed.days[day])
+    table = stores.lake.read_day(asset, partition, analysed.days[day])
     waiting = table.filter(table["needs_reply"]).to_pylist()
     return {row["conversation_id"]: row for row in waiting}
 
@@ -197,29 +278,87 @@ def _on_their_last_day(
     }
 
 
-def _drafter(stores: Stores, account: str, settings: Settings) -> OfflineDrafter:
-    answered = Transcripts.answered(stores, account, MOST_REMEMBERED)
-    return OfflineDrafter(ReplyMemory.from_transcripts(answered), signature=settings.signature())
+def memories_for(
+    memories: Sequence[Memory], transcript: Transcript, analysis: Analysis
+) -> tuple[Chosen, ...]:
+    """The memories, six at most, that count for the draft of one conversation."""
+    asked = message_to_answer(transcript, analysis) if memories else None
+    if asked is None:
+        return ()
+    return choose(
+        memories, Asked(asked.author_id, asked.text, analysis.language, analysis.category)
+    )
 
 
-def _draft(
-    drafter: OfflineDrafter,
-    due: Sequence[tuple[Transcript, dict[str, Any]]],
-    old: Mapping[str, Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    drafts = drafter.draft([(transcript, _analysis(row)) for transcript, row in due])
-    rows = []
-    for (_, analysis), draft in zip(due, drafts, strict=True):
-        before = old.get(draft.conversation_id)
-        rows.append(
-            asdict(draft)
-            | {
-                "version": before["version"] + 1 if before else 1,
-                "model": f"{drafter.name} {drafter.version}",
-                "input_digest": analysis["input_digest"],
-            }
-        )
-    return rows
+def _input_digest(of_analysis: str, drafter: str, chosen: Sequence[Chosen]) -> str:
+    """What a draft rests on: the analysis, who drafts, and the memories that count for it."""
+    if not chosen and not drafter:
+        return of_analysis
+    rules = [f"{c.memory.memory_id} {c.memory.rule.to_json()}" for c in chosen]
+    digest = hashlib.sha256("\n".join([*rules, drafter]).encode(errors="surrogatepass"))
+    return f"{of_analysis}+{digest.hexdigest()[:16]}"
+
+
+def _is_settled(
+    before: Mapping[str, Any],
+    analysis: Mapping[str, Any],
+    day: str,
+    handled: Collection[tuple[str, str, int]],
+) -> bool:
+    """Whether somebody has decided about the draft of a conversation that has not changed since:
+    what they approved or edited is not to change under their hands."""
+    of_analysis = before["input_digest"].partition("+")[0]
+    return (
+        of_analysis == analysis["input_digest"]
+        and (before["conversation_id"], day, before["version"]) in handled
+    )
+
+
+def _draft(drafter: Drafter, due: Sequence[_Due]) -> Iterator[tuple[_Due, dict[str, Any], bool]]:
+    """The row of each, and whether it is worth trying again later."""
+    if not due:
+        return
+    drafts = drafter.draft(
+        [(one.transcript, _analysis(one.analysis)) for one in due],
+        {one.transcript.conversation_id: one.chosen for one in due},
+    )
+    for one, drafted in zip(due, drafts, strict=True):
+        row = asdict(drafted.draft) | {
+            "gaps": list(drafted.draft.gaps),
+            "rests_on": list(drafted.draft.rests_on),
+            "flags": list(drafted.draft.flags),
+            **columns(drafted),
+        }
+        before = None if one.before is None else {**_NOT_ASKED, **one.before}
+        # What says the same as before is the same draft: whoever looks at it may approve it.
+        same = before is not None and all(before[name] == value for name, value in row.items())
+        version = before["version"] + (not same) if before else 1
+        digest = f"{one.digest} {analyses.STOOD_IN}" if drafted.passes else one.digest
+        yield one, row | {"version": version, "input_digest": digest}, drafted.passes
+
+
+def _not_wanted(
+    analysis: Mapping[str, Any], before: Mapping[str, Any] | None, why: str
+) -> dict[str, Any]:
+    """The row of a conversation for which the user wants no draft."""
+    row: dict[str, Any] = _NOT_ASKED | {
+        "conversation_id": analysis["conversation_id"],
+        "version": 1,
+        "outcome": "no_reply",
+        "text": "",
+        "language": analysis["language"],
+        "gaps": [],
+        "rests_on": [],
+        "reason": why,
+        "flags": list(analysis["flags"]),
+        "confidence": 1.0,
+        "model": refusals.MODEL,
+        "input_digest": analysis["input_digest"],
+    }
+    if before is None:
+        return row
+    row["version"] = before["version"]
+    return row if row == _NOT_ASKED | dict(before) else row | {"version": before["version"] + 1}
 
 
 def _analysis(row: Mapping[str, Any]) -> Analysis:

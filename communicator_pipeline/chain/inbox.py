@@ -29,8 +29,8 @@ ASSET = "inbox"
 _UNREAD = {
     raw_messages.ASSET: ("channel_kind", "mentions", "forwarded_from", "latest"),
     conversations.ASSET: ("sent_at", "kind"),
-    analyses.ASSET: ("input_digest",),
-    drafted_replies.ASSET: ("input_digest",),
+    analyses.ASSET: ("input_digest", "input_tokens", "output_tokens", "cost_usd"),
+    drafted_replies.ASSET: ("input_digest", "input_tokens", "output_tokens", "cost_usd"),
 }
 """The sources, and their columns that the database does not have: making Python values of them
 would be for nothing."""
@@ -102,12 +102,19 @@ def _rows(
     table: pa.Table = stores.lake.read_day(asset, partition, manifest.days[day])
     if asset == raw_messages.ASSET:
         table = table.filter(table["latest"])
-    table = table.drop_columns(list(_UNREAD[asset]))
+    table = table.drop_columns([name for name in _UNREAD[asset] if name in table.column_names])
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             texts = pc.strftime(table.column(place), format="%Y-%m-%dT%H:%M:%SZ")
             table = table.set_column(place, field.name, texts)
-    return table.to_pylist()
+    rows = table.to_pylist()
+    if asset in (analyses.ASSET, drafted_replies.ASSET) and "stood_in" not in table.column_names:
+        return [row | _BEFORE_MODELS for row in rows]
+    return rows
+
+
+_BEFORE_MODELS = {"prompt": "", "stood_in": "", "withheld": []}
+"""Of rows that were written before these columns were."""
 
 
 def _messages(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -67,7 +67,8 @@ class Transcripts:
     conversations was active: the cost is that of the question, not of the history.
     """
 
-    def __init__(self, stores: Stores, account: str) -> None:
+    def __init__(self, stores: Stores, account: str, longest: int = LONGEST_TRANSCRIPT) -> None:
+        self._longest = longest
         self.account = load_account(stores.database, account)
         self._lake = stores.lake
         self._names = directory(stores.database, account)
@@ -86,10 +87,11 @@ class Transcripts:
         account: str,
         days: Sequence[str],
         only: Iterable[str] | None = None,
+        longest: int = LONGEST_TRANSCRIPT,
     ) -> Transcripts:
         """The conversations that were active on some days, up to the last of these; `only` some
-        of them, if any are named."""
-        found, wanted = cls(stores, account), set(days)
+        of them, if any are named; of each at most `longest` messages."""
+        found, wanted = cls(stores, account, longest), set(days)
         files = stores.lake.day_files(conversations.ASSET, account, last=max(days, default=""))
         of_days = [address for address, day in files if day in wanted]
         if of_days:
@@ -125,6 +127,37 @@ class Transcripts:
         for conversation_id in reversed(texts(mine["conversation_id"])):
             yield found._transcript(conversation_id, datetime.max.replace(tzinfo=UTC))
 
+    @classmethod
+    def of_conversations(
+        cls,
+        stores: Stores,
+        account: str,
+        conversation_ids: Iterable[str],
+        longest: int = LONGEST_TRANSCRIPT,
+    ) -> Transcripts:
+        """These conversations whole, to be asked for by `before`; of each at most `longest`
+        messages."""
+        found = cls(stores, account, longest)
+        members = stores.lake.day_files(conversations.ASSET, account)
+        wanted = pa.table({"conversation_id": pa.array(sorted(set(conversation_ids)), pa.string())})
+        if members and wanted.num_rows:
+            found._read(wanted, members)
+        return found
+
+    def before(
+        self, conversation_id: str, moment: datetime, without: Collection[str] = ()
+    ) -> Transcript | None:
+        """A conversation as it stood just before a moment (UTC), without some messages; None if
+        nobody had said anything then, or it is not there any more.
+
+        `without` are ids of what was sent then: a platform's clock may be behind ours."""
+        if conversation_id not in self._conversations:
+            return None
+        found = self._transcript(conversation_id, moment)
+        turns = tuple(turn for turn in found.turns if turn.message_id not in without)
+        cut = replace(found, turns=turns)
+        return cut if any(cut.people()) else None
+
     def of_day(self, day: str) -> Iterator[Transcript]:
         """Each conversation that was active on the day, as of the day's end, in order of id."""
         for conversation_id in self._active[day]:
@@ -133,7 +166,7 @@ class Transcripts:
     def _transcript(self, conversation_id: str, as_of: datetime) -> Transcript:
         conversation = self._conversations[conversation_id]
         turns = conversation.turns[: bisect_left(conversation.times, as_of)]
-        left_out = max(0, len(turns) - LONGEST_TRANSCRIPT)
+        left_out = max(0, len(turns) - self._longest)
         if left_out:
             turns = [turns[0], *turns[left_out + 1 :]]
         return Transcript(

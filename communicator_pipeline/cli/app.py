@@ -10,10 +10,15 @@ import typer
 from communicator_pipeline.cli import (
     accounts,
     backups,
+    correcting,
     dead_letters,
     delivering,
     demo,
+    exporting,
     imports,
+    memories,
+    model,
+    notifying,
     people,
     reading,
     running,
@@ -68,6 +73,9 @@ app.command("done")(people.done)
 app.command("snooze")(people.snooze)
 app.command("reopen")(people.reopen)
 app.command("assign")(people.assign)
+app.command("merge")(correcting.merge)
+app.command("split")(correcting.split)
+app.command("relabel")(correcting.relabel)
 app.command("audit")(people.audit)
 app.add_typer(delivering.sending, name="sending")
 app.add_typer(accounts.app, name="accounts")
@@ -76,11 +84,15 @@ app.add_typer(people.members, name="members")
 app.add_typer(people.keys, name="keys")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(settings.app, name="settings")
+app.add_typer(memories.app, name="memories")
+app.add_typer(model.app, name="model")
+app.add_typer(notifying.app, name="notify")
 app.add_typer(sandbox.app, name="sandbox")
 app.command("materialize")(running.materialize)
 app.command("digest")(running.digest)
 app.command("status")(running.status)
 app.command("backfill")(serving.backfill)
+app.command("export")(exporting.export_data)
 app.command("backup")(backups.backup)
 app.command("restore")(backups.restore)
 app.command("worker")(serving.worker)

@@ -48,6 +48,7 @@ from communicator_pipeline.platforms.protocol import (
 )
 from communicator_pipeline.storage.accounts import Accounts, channels
 from communicator_pipeline.storage.connections import Connections, Rule
+from communicator_pipeline.storage.sealed import drop_old_keys, seal_anew
 
 Key = Annotated[str, typer.Argument(help="The account's key.")]
 Settings = Annotated[
@@ -292,8 +293,8 @@ def rotate_keys(
         opened = stores()
         if new_key:
             opened.keys.add_key()
-        count = Connections(opened).seal_anew()
-        gone = Connections(opened).drop_old_keys()
+        count = seal_anew(opened)
+        gone = drop_old_keys(opened)
     out.print(f"{count} credentials are encrypted anew; {gone} old keys are gone.")
 
 

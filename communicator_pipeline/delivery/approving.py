@@ -29,6 +29,13 @@ from communicator_pipeline.delivery.hours import SendingHours, read_hours
 from communicator_pipeline.delivery.splitting import split_for
 from communicator_pipeline.delivery.states import By, canceled
 from communicator_pipeline.drafting.facts import GAP
+from communicator_pipeline.drafting.learning import (
+    Feedback,
+    FeedbackKind,
+    borrowed,
+    feedback_id,
+)
+from communicator_pipeline.drafting.memory import content_words
 from communicator_pipeline.platforms.protocol import Sending, Target
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database
@@ -49,6 +56,9 @@ from communicator_pipeline.storage.settings import Settings
 UNDO_WINDOW = timedelta(seconds=10)
 EXPIRES_AFTER = timedelta(hours=48)
 """After the moment at which it was to go out: what could not leave by then is out of date."""
+
+MOST_ABOUT_KEPT = 60
+"""Words kept of the message that was answered, to know again what it was about."""
 
 
 class NotApproved(ValueError):
@@ -90,6 +100,9 @@ class Proposal:
     draft_flags: tuple[str, ...]
     edited_by: str | None
     rejected_by: str | None
+    language: str = ""
+    draft_model: str = ""
+    draft_rests_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +175,9 @@ def propose(database: Database, user_id: str, account: str, conversation_id: str
         tuple(orjson.loads(draft["flags"])) if draft else (),
         edit["edited_by"] if edit else None,
         outbox.rejected_by(account, conversation_id, version),
+        found["language"] if found else "",
+        draft["model"] if draft else "",
+        tuple(orjson.loads(draft["rests_on"])) if draft else (),
     )
 
 
@@ -224,8 +240,16 @@ def approve(
         any_time=any_time,
         target=target,
     )
+    told = feedback_on(
+        proposal,
+        "edited" if new.edited else "approved",
+        user_id,
+        new.approved_at,
+        final=words,
+        approval_id=new.approval_id,
+    )
     warnings = gates_of(database, account, promise is not None, environment_opens)
-    return approved(database, new, warnings)
+    return approved(database, new, warnings, told)
 
 
 def check_text(text: str, proposal: Proposal) -> None:
@@ -289,9 +313,66 @@ def new_approval(
     )
 
 
-def approved(database: Database, new: NewApproval, warnings: Sequence[str]) -> Approved:
-    """Write an approval; raises `AlreadyApproved` if another one stands."""
-    standing = insert_approval(database, new)
+def feedback_on(
+    proposal: Proposal,
+    kind: FeedbackKind,
+    user_id: str,
+    at: datetime,
+    *,
+    final: str = "",
+    note: str = "",
+    approval_id: str | None = None,
+) -> Feedback | None:
+    """What a person's deed says of a draft; None where there was no draft to say something of."""
+    if not proposal.draft_text:
+        return None
+    theirs = [m for m in proposal.messages if not m.from_me and not m.deleted]
+    named = [m for m in theirs if m.message_id in proposal.draft_rests_on]
+    answered = next(iter(named or theirs[-1:]), None)
+    about = content_words(answered.text, proposal.language) if answered else ()
+    return Feedback(
+        account=proposal.account,
+        feedback_id=feedback_id(
+            proposal.account,
+            proposal.conversation_id,
+            kind,
+            user_id,
+            proposal.source_version,
+            final,
+            note,
+            approval_id,
+        ),
+        conversation_id=proposal.conversation_id,
+        kind=kind,
+        user_id=user_id,
+        at=at,
+        source_version=proposal.source_version,
+        approval_id=approval_id,
+        draft_text=proposal.draft_text,
+        final_text=final,
+        note=note,
+        model=proposal.draft_model,
+        draft_day=proposal.draft_day,
+        draft_version=proposal.draft_version,
+        category=proposal.category or "",
+        language=proposal.language,
+        rests_on=proposal.draft_rests_on,
+        person_id=answered.author_id if answered else "",
+        person_name=answered.author if answered else "",
+        about=tuple(sorted(about)[:MOST_ABOUT_KEPT]),
+        borrowed=borrowed(final, [m.text for m in theirs]),
+    )
+
+
+def approved(
+    database: Database,
+    new: NewApproval,
+    warnings: Sequence[str],
+    feedback: Feedback | None = None,
+) -> Approved:
+    """Write an approval with what it says of the draft; raises `AlreadyApproved` if another one
+    stands."""
+    standing = insert_approval(database, new, feedback)
     if standing is None:
         raise NotApproved(
             f"{new.approved_by} may not approve for {new.account} (any more), or its policy allows "
@@ -358,8 +439,14 @@ def reject(
     """
     proposal = propose(database, user_id, account, conversation_id)
     _nothing_on_its_way(database, account, conversation_id)
+    now = clock().wall
     Outbox(database, user_id).keep_rejection(
-        account, conversation_id, proposal.source_version, why, clock().wall
+        account,
+        conversation_id,
+        proposal.source_version,
+        why,
+        now,
+        feedback_on(proposal, "rejected", user_id, now, note=why),
     )
 
 
@@ -384,8 +471,16 @@ def edit(
             "the conversation or its draft changed since you looked: look at it again, then edit"
         )
     _nothing_on_its_way(database, account, conversation_id)
+    now, words = clock().wall, text.strip()
     Outbox(database, user_id).keep_edit(
-        account, conversation_id, proposal.source_version, text.strip(), clock().wall
+        account,
+        conversation_id,
+        proposal.source_version,
+        words,
+        now,
+        None
+        if words == (proposal.draft_text or "").strip()
+        else feedback_on(proposal, "edited", user_id, now, final=words),
     )
     return propose(database, user_id, account, conversation_id)
 

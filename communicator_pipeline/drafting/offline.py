@@ -10,7 +10,7 @@ acknowledgement promises no more than to look into it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from communicator_pipeline.analysis import Analysis
@@ -30,7 +30,9 @@ from communicator_pipeline.drafting.facts import (
     replaced,
     without_overlaps,
 )
+from communicator_pipeline.drafting.learnt import Chosen, apply, skips
 from communicator_pipeline.drafting.memory import Match, ReplyMemory, same_subject
+from communicator_pipeline.drafting.parts import called, without_greeting
 from communicator_pipeline.messages import Transcript, Turn
 
 LIKE_ENOUGH = 0.5
@@ -52,22 +54,36 @@ class OfflineDrafter:
         self._memory = memory
         self._signature = signature
 
-    def draft(self, items: Sequence[tuple[Transcript, Analysis]]) -> list[Draft]:
-        """One draft per conversation, in order."""
-        return [self.draft_one(transcript, analysis) for transcript, analysis in items]
+    def draft(
+        self,
+        items: Sequence[tuple[Transcript, Analysis]],
+        learnt: Mapping[str, Sequence[Chosen]] | None = None,
+    ) -> list[Draft]:
+        """One draft per conversation, in order. `learnt`: conversation id → the memories chosen
+        for its draft."""
+        chosen = learnt or {}
+        return [
+            self.draft_one(transcript, analysis, chosen.get(transcript.conversation_id, ()))
+            for transcript, analysis in items
+        ]
 
-    def draft_one(self, transcript: Transcript, analysis: Analysis) -> Draft:
+    def draft_one(
+        self, transcript: Transcript, analysis: Analysis, learnt: Sequence[Chosen] = ()
+    ) -> Draft:
         refused = _why_none(transcript, analysis)
         if refused:
             return _no_reply(analysis, refused)
-        asked = _asked(transcript, analysis)
+        asked = message_to_answer(transcript, analysis)
         if asked is None:
             return _no_reply(analysis, "there is no message to answer")
-        return self._from_memory(transcript, analysis, asked) or self._acknowledgement(
+        draft = self._from_memory(transcript, analysis, asked, learnt) or self._acknowledgement(
             analysis, asked
         )
+        return apply(draft, learnt, asked.author_name, self._signature or "")
 
-    def _from_memory(self, transcript: Transcript, analysis: Analysis, asked: Turn) -> Draft | None:
+    def _from_memory(
+        self, transcript: Transcript, analysis: Analysis, asked: Turn, learnt: Sequence[Chosen]
+    ) -> Draft | None:
         if analysis.language in LEXICONS and wanted(asked.text, analysis.language) == "free":
             return None  # whether the owner has time is not known from another week
         matches = self._memory.nearest(
@@ -82,6 +98,8 @@ class OfflineDrafter:
             if match.likeness < LIKE_ENOUGH:
                 return None
             if not same_subject(asked.text, match.pair.inbound, analysis.language):
+                continue
+            if skips(learnt, match.pair.reply, analysis.language):
                 continue
             text = adapted(match, asked, transcript, analysis.language, self._memory)
             if text is None:
@@ -154,7 +172,7 @@ def _no_reply(analysis: Analysis, reason: str) -> Draft:
     )  # fmt: skip
 
 
-def _asked(transcript: Transcript, analysis: Analysis) -> Turn | None:
+def message_to_answer(transcript: Transcript, analysis: Analysis) -> Turn | None:
     """The message to answer: the first open ask, else the newest of somebody else."""
     theirs = [t for t in transcript.people() if not t.from_me and not t.is_bot]
     for turn in theirs:
@@ -219,15 +237,19 @@ def tells_something(reply: str, language: str) -> bool:
     """
     if "?" in reply or "？" in reply:
         return False
-    table = _once_only(language)
     words = tokens(reply)
-    hits = table.find(words)
+    hits = _once_only(language).find(words)
     if any(h.role == "commits" for h in hits):
         return False
     empty = {i for h in hits for i in range(h.start, h.end)}
     telling = [w for i, w in enumerate(words) if i not in empty and w[0].isalnum()]
     han = sum("\u3400" <= w <= "\u9fff" for w in telling)
     return len(telling) - han / 2 >= 3
+
+
+def promises(text: str, language: str) -> bool:
+    """Whether a text says what the owner did, will do or agrees to: true of one occasion only."""
+    return any(hit.role == "commits" for hit in _once_only(language).find(tokens(text)))
 
 
 @cache
@@ -292,40 +314,11 @@ def without_address(text: str, names: frozenset[str]) -> str:
     return text
 
 
-@cache
-def _greeting(language: str) -> re.Pattern[str]:
-    lexicon = LEXICONS.get(language) or LEXICONS["en"]
-    words = sorted((p.lstrip("^").rstrip("*") for p in phrases(lexicon.greetings)), key=len)
-    either = "|".join(re.escape(w) + r"\w*" for w in reversed(words))
-    name = r"(?:[ ,，]+[^\W\d_][\w'’.-]*){0,3}?"  # at most three words
-    end = r"(?:[,!:.，！：。]+|\n|-|–|$)"
-    return re.compile(rf"\s*(?:{either}){name}\s*{end}\s*", re.IGNORECASE)
-
-
-def without_greeting(text: str, language: str, person_name: str) -> tuple[str, bool]:
-    """The answer without "Hi Tom,", and whether there was such a thing."""
-    match = _greeting(language).match(text)
-    if match:
-        return text[match.end() :], True
-    name = first_name(person_name)
-    if len(name) > 1:
-        match = re.match(rf"\s*@?{re.escape(name)}\s*[,!:，！：]\s*", text, re.IGNORECASE)
-        if match:
-            return text[match.end() :], True
-        if re.match(f"[{HAN}]", name) and text.startswith(name):
-            opened = re.match(rf"{re.escape(name)}[，,]?(?:你好|您好)?[，,！!。]\s*", text)
-            if opened:
-                return text[opened.end() :], True
-    return text, False
-
-
 def greeted(text: str, author_name: str, lexicon: Lexicon) -> str:
     """The text after a greeting by first name; without one when the name is no name."""
-    name = first_name(author_name)
-    if not (len(name) > 1 and all(c.isalpha() or c in "'’-." for c in name)):
+    name = called(author_name)
+    if not name:
         return text[:1].upper() + text[1:]
-    if name.islower() or (name.isupper() and len(name) > 3 and name.isascii()):
-        name = name.capitalize()
     return lexicon.hello.format(name=name) + _space(lexicon) + text
 
 

@@ -24,7 +24,7 @@ from communicator_pipeline.gateway.access import access_of_environment
 from communicator_pipeline.gateway.envelope import refusal
 from communicator_pipeline.gateway.identity import Limiter, TooManyRequests
 from communicator_pipeline.gateway.metrics import add_metrics
-from communicator_pipeline.gateway.pages import figures, inbox, signing_in
+from communicator_pipeline.gateway.pages import figures, inbox, memories, signing_in
 from communicator_pipeline.gateway.pages.rendering import STATIC, asset
 from communicator_pipeline.gateway.queue_writer import QueueWriter
 from communicator_pipeline.platforms import platforms
@@ -61,7 +61,7 @@ def create_app(stores: Stores) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     add_metrics(app, stores)
@@ -75,6 +75,7 @@ def create_app(stores: Stores) -> FastAPI:
     app.include_router(signing_in.router)
     app.include_router(inbox.router)
     app.include_router(figures.router)
+    app.include_router(memories.router)
 
     @app.get("/", tags=["service"])
     def service(request: Request) -> Response:

@@ -1,8 +1,9 @@
 """Messages grouped into conversations: a pure function, the same whoever computes it and when.
 
-Belongs here: explicit links (native threads, replies), inferred links, membership and what one
-stretch hands over to the next. Does not belong here: reading messages and writing membership
-(`storage/`, `assets/`), what people merge and split by hand.
+Belongs here: explicit links (native threads, replies, what people merged and split by hand),
+inferred links, membership and what one stretch hands over to the next. Does not belong here:
+reading messages and writing membership (`storage/`, `assets/`), keeping what people said
+(`storage/corrections.py`).
 
 - `links.py`: `group`, explicit links and membership
 - `carry.py`: what one stretch hands over to the next
@@ -23,7 +24,7 @@ from communicator_pipeline.grouping.linker import (
     RuleLinker,
     default_linker,
 )
-from communicator_pipeline.grouping.links import explicit_parents, group
+from communicator_pipeline.grouping.links import Placed, explicit_parents, group
 from communicator_pipeline.grouping.reasons import LinkReason
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "KindLinker",
     "LinkReason",
     "Linker",
+    "Placed",
     "RuleLinker",
     "default_linker",
     "explicit_parents",

@@ -1,18 +1,24 @@
 """From messages to membership: explicit links first, inferred ones for the rest.
 
-Belongs here: resolving native threads and replies, inheriting conversations, the two tables that
-`group` returns. Does not belong here: how an inferred parent is chosen (`linker.py`).
+Belongs here: resolving native threads, replies and what people said by hand, inheriting
+conversations, the two tables that `group` returns. Does not belong here: how an inferred parent is
+chosen (`linker.py`).
 
 A conversation is named after its root message, so it has the same name whoever computes it and
 whenever. A message links to at most one message before it, in the order of (sent_at, message_id).
 An explicit parent that is not among the earlier messages at hand is looked up in `known`; one
 that is not known either lends its id to the conversation, so that siblings still come together.
+
+What a person said by hand goes before everything else, within the same rule: the parent that they
+named is ignored where it is at hand and came later. Where what they placed is not at hand itself
+(a thread's root from before the history that we have), it counts for what hangs on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -46,15 +52,24 @@ MEMBERSHIP_COLUMNS: Final = (
 )
 
 
-def explicit_parents(messages: pd.DataFrame) -> set[str]:
-    """Ids that these messages name as thread root or replied-to and that are not among them.
+Placed = Mapping[str, str | None]
+"""What people said by hand: message id → the earlier message of its channel that it continues, or
+None where a conversation begins with it."""
+
+NOTHING_PLACED: Final[Placed] = MappingProxyType({})
+
+
+def explicit_parents(messages: pd.DataFrame, placed: Placed = NOTHING_PLACED) -> set[str]:
+    """Ids that these messages, or people about them, name as parents and that are not among them.
 
     The caller looks up their conversations and hands what it finds to `group` as `known`.
     """
     named: set[str] = set()
     for column in ("thread_id", "reply_to"):
         named.update(messages[column].dropna().unique())
-    return named - set(messages["message_id"]) - {""}
+    own = set(messages["message_id"])
+    by_hand = {parent for child in placed.keys() & (named | own) if (parent := placed[child])}
+    return (named | by_hand) - own - {""}
 
 
 def group(
@@ -62,18 +77,19 @@ def group(
     carry: pd.DataFrame | None,
     known: Mapping[str, str],
     linker: Linker | None = None,
+    placed: Placed = NOTHING_PLACED,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Which conversation each message of a stretch belongs to, and what to hand to the next.
 
     `messages`: one stretch of an account in any row order, columns as in `messages.MESSAGE_SCHEMA`
     (latest versions, names resolved). `carry`: what the stretch before handed over, None at the
-    beginning. `known`: conversations of explicit parents older than both. Returns the membership
-    (MEMBERSHIP_COLUMNS, every message once, ordered by sent_at and message_id) and the carry-over
-    (CARRY_SCHEMA).
+    beginning. `known`: conversations of explicit parents older than both. `placed`: what people
+    said by hand. Returns the membership (MEMBERSHIP_COLUMNS, every message once, ordered by sent_at
+    and message_id) and the carry-over (CARRY_SCHEMA).
     """
     linker = linker or default_linker()
     rows = _in_order(messages, carry)
-    explicit = _explicit(rows, known)
+    explicit = _explicit(rows, known, placed)
     in_flow = np.flatnonzero(_speaks_in_flow(rows))
     flow = read_flow(rows.table.take(pa.array(in_flow)).select(FLOW_SCHEMA))
     free = np.flatnonzero(rows.new[in_flow] & ~explicit.given[in_flow])
@@ -154,31 +170,70 @@ def flow_of(messages: pd.DataFrame) -> tuple[Flow, list[str]]:
 
 @dataclass(slots=True, frozen=True)
 class _Explicit:
-    """What the platform itself says, per row."""
+    """What the platform itself says, or a person by hand, per row."""
 
-    given: Flags  # it names a parent
-    named: Column  # its id, null where it names none
+    given: Flags  # there is nothing to infer
+    by_hand: Flags  # a person said it
+    named: Column  # the parent's id, null where there is none
     in_thread: Flags  # that parent is a thread's root
+    stood_in: Flags  # it is not at hand; what a person said that it continues stands in for it
     source: Ints  # row whose conversation is inherited, -1 where the row has a base of its own
     base: Column  # conversation of a row that inherits from none
     reply: Ints  # row of reply_to, -1 where it is not among the earlier messages at hand
     reply_known: Column  # conversation of reply_to by `known`, null where unknown
 
 
-def _explicit(rows: _Rows, known: Mapping[str, str]) -> _Explicit:
+def _explicit(rows: _Rows, known: Mapping[str, str], placed: Placed) -> _Explicit:
     own = rows.table["message_id"].combine_chunks()
-    thread = _parent_of(rows, "thread_id")
-    reply = _parent_of(rows, "reply_to")
+    by_hand, onto = _said_by_hand(rows, placed)
+    hand = pa.array(by_hand)
+    thread = pc.if_else(hand, None, _parent_of(rows, "thread_id"))
+    reply = pc.if_else(hand, onto, _parent_of(rows, "reply_to"))
     thread_row = _earlier(rows, thread)
     reply_row = _earlier(rows, reply)
     in_thread = flags(pc.is_valid(thread))
-    given = in_thread | flags(pc.is_valid(reply))
-    source = np.where(in_thread, thread_row, reply_row)
+    given = in_thread | flags(pc.is_valid(reply)) | by_hand
     named = pc.coalesce(thread, reply)
+    anchor = _anchors(own, named, known, placed)
+    source = np.where(in_thread, thread_row, reply_row)
+    source = np.where(source >= 0, source, _earlier(rows, anchor))
     carried = rows.table["conversation_id"].combine_chunks()
-    base = pc.coalesce(carried, _conversation_by(known, named), named, own)
+    base = pc.coalesce(
+        carried, _conversation_by(known, named), _conversation_by(known, anchor), anchor, named, own
+    )
     of_reply = _conversation_by(known, reply)
-    return _Explicit(given, named, in_thread, source, base, reply_row, of_reply)
+    stood_in = flags(pc.is_valid(anchor))
+    return _Explicit(given, by_hand, named, in_thread, stood_in, source, base, reply_row, of_reply)
+
+
+def _said_by_hand(rows: _Rows, placed: Placed) -> tuple[Flags, Column]:
+    """The new rows that a person placed, and the ids of the parents that they named."""
+    own = rows.table["message_id"].combine_chunks()
+    by_hand = np.zeros(len(own), np.bool_)
+    onto: list[str | None] = [None] * len(own)
+    if placed:
+        there = flags(pc.is_in(own, value_set=pa.array(sorted(placed), pa.string())))
+        chosen = np.flatnonzero(there & rows.new)
+        ids = own.take(pa.array(chosen)).to_pylist()
+        parents = pa.array([placed[id_] for id_ in ids], pa.string())
+        found = pc.fill_null(pc.index_in(parents, value_set=own), -1).to_numpy()
+        for row, parent, at in zip(chosen.tolist(), parents.to_pylist(), found, strict=True):
+            by_hand[row] = parent is None or at < 0 or rows.place[at] < rows.place[row]
+            onto[row] = parent if by_hand[row] else None
+    return by_hand, pa.array(onto, pa.string())
+
+
+def _anchors(own: Column, named: Column, known: Mapping[str, str], placed: Placed) -> Column:
+    """Where a person placed a parent that is not at hand: what that continues; elsewhere null."""
+    anchors: list[str | None] = [None] * len(own)
+    if placed:
+        moved = pa.array(sorted(id_ for id_, onto in placed.items() if onto), pa.string())
+        absent = pc.invert(pc.is_in(named, value_set=own))
+        rows = np.flatnonzero(flags(pc.and_(pc.is_in(named, value_set=moved), absent)))
+        for row, parent in zip(rows.tolist(), named.take(pa.array(rows)).to_pylist(), strict=True):
+            if parent not in known:
+                anchors[row] = placed[parent]
+    return pa.array(anchors, pa.string())
 
 
 def _parent_of(rows: _Rows, column: str) -> Column:
@@ -251,6 +306,8 @@ def _membership(
     reason = pc.if_else(pa.array(system), "system", reason)
     reason = pc.if_else(pa.array(explicit.given), "reply", reason)
     reason = pc.if_else(pa.array(explicit.in_thread), "thread", reason)
+    word = pc.if_else(pc.is_valid(explicit.named), "merged", "split")
+    reason = pc.if_else(pa.array(explicit.by_hand), word, reason)
 
     whys = pa.array(_whys(rows, explicit, source, code, system), pa.string())
     out = np.flatnonzero(rows.new)
@@ -275,7 +332,8 @@ def _reply_in_conversation(rows: _Rows, explicit: _Explicit, conversation: Colum
     """
     at_hand = conversation.take(pa.array(explicit.reply, mask=explicit.reply < 0))
     of_reply = pc.coalesce(at_hand, explicit.reply_known)
-    return flags(pc.fill_null(pc.equal(of_reply, conversation), False)) & explicit.given
+    same = flags(pc.fill_null(pc.equal(of_reply, conversation), False))
+    return same & explicit.given & ~explicit.by_hand
 
 
 def _whys(
@@ -285,19 +343,26 @@ def _whys(
     kinds = rows.table["channel_kind"].to_pylist()
     time = times(rows.table)
     gaps = np.where(source >= 0, time - time[source], 0).tolist()
+    seen = np.where(explicit.stood_in, -1, source)
     feed = KINDS[FEED]
     whys: list[str] = []
-    for row, (parent, reason, given, thread, is_system) in enumerate(
+    for row, (parent, reason, by_hand, named, given, thread, is_system) in enumerate(
         zip(
-            source.tolist(),
+            seen.tolist(),
             code.tolist(),
+            explicit.by_hand.tolist(),
+            flags(pc.is_valid(explicit.named)).tolist(),
             explicit.given.tolist(),
             explicit.in_thread.tolist(),
             system.tolist(),
             strict=True,
         )
     ):
-        if given:
+        if by_hand and not named:
+            whys.append(reasons.SPLIT_WHY)
+        elif by_hand:
+            whys.append(reasons.merged_why(names[parent] if parent >= 0 else "", gaps[row]))
+        elif given:
             whys.append(
                 reasons.explicit_why(thread, names[parent] if parent >= 0 else "", gaps[row])
             )

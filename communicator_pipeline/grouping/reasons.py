@@ -18,6 +18,8 @@ LinkReason = Literal[
     "time",  # nothing but nearness in time and place
     "root",  # it starts a conversation
     "system",  # the platform speaks, not a person
+    "merged",  # somebody said by hand that it continues its parent
+    "split",  # somebody said by hand that it starts a conversation
 ]
 
 INFERRED: Final[tuple[LinkReason, ...]] = (
@@ -35,6 +37,7 @@ ROOT, MENTION, ANSWER, CONTINUATION, TOPIC, TIME = range(len(INFERRED))
 SYSTEM_WHY: Final = "the platform reports something"
 ROOT_WHY: Final = "starts a conversation"
 FEED_WHY: Final = "a public post of its own"
+SPLIT_WHY: Final = "begins a conversation of its own, set by hand"
 
 
 def delay(microseconds: int) -> str:
@@ -70,3 +73,11 @@ def explicit_why(in_thread: bool, parent_author: str, gap: int) -> str:
     if not parent_author:
         return "replies to an older message"
     return f"replies to {parent_author}, who wrote {delay(gap)} before"
+
+
+def merged_why(parent_author: str, gap: int) -> str:
+    """The fragment for a link that somebody made by hand; no author if the parent is not at
+    hand."""
+    if not parent_author:
+        return "continues an older message, set by hand"
+    return f"continues what {parent_author} wrote {delay(gap)} before, set by hand"

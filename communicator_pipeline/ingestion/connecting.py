@@ -245,7 +245,7 @@ def _delete_objects(stores: Stores, account: str) -> int:
 
 def _prefixes(account: str) -> list[str]:
     chain = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
-    assets = (*chain, "deliveries")
+    assets = (*chain, "deliveries", "feedback", "reply_memory")
     return [
         f"landing/{account}/",
         notes_of_joining(account),

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -18,6 +18,7 @@ from communicator_pipeline.language_model.asking import Prompt, Usage, as_json, 
 from communicator_pipeline.language_model.configuration import ModelConfig
 from communicator_pipeline.storage.database import (
     Database,
+    Row,
     Statement,
     carry_rows,
     now_text,
@@ -168,6 +169,20 @@ def spent_today(database: Database, user_id: str) -> float:
         (user_id, datetime.now(UTC).strftime("%Y-%m-%d")),
     )
     return float(rows[0]["cost"])
+
+
+def usage_since(
+    database: Database,
+    first_day: str,
+    by: Literal["day", "user_id", "account", "purpose", "model"],
+) -> list[Row]:
+    """Calls, tokens, neurons and USD from a UTC day on, summed by a column, in its order."""
+    return database.execute(
+        f"SELECT {by}, sum(calls) AS calls, sum(input_tokens) AS input_tokens, "
+        "sum(output_tokens) AS output_tokens, sum(neurons) AS neurons, sum(cost_usd) AS cost_usd "
+        f"FROM model_usage WHERE day >= ? GROUP BY {by} ORDER BY {by}",
+        (first_day,),
+    )
 
 
 def forget_answers(database: Database, before: datetime) -> int:

@@ -183,26 +183,6 @@ class Connections:
             (max(1, round(cadence.total_seconds())), now_text(), account),
         )
 
-    def seal_anew(self) -> int:
-        """Encrypt all credentials with the newest key; returns how many."""
-        rows = self._database.execute("SELECT account, secrets FROM connections")
-        for row in rows:
-            self._database.execute(
-                "UPDATE connections SET secrets = ?2 WHERE account = ?1 AND secrets = ?3",
-                (row["account"], self._keys.seal(self._keys.open(row["secrets"])), row["secrets"]),
-            )
-        return len(rows)
-
-    def drop_old_keys(self) -> int:
-        """Forget all keys but the newest, if it opens everything; returns how many went. Raises
-        `KeyMissing` if it does not: somebody has logged in meanwhile."""
-
-        def sealed() -> list[str]:
-            rows = self._database.execute("SELECT secrets FROM connections")
-            return [row["secrets"] for row in rows]
-
-        return self._keys.drop_old_keys(sealed)
-
     # --- what is read
 
     def chats(self, account: str) -> Chats:

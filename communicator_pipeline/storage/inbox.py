@@ -57,11 +57,13 @@ _MESSAGE_COLUMNS = (
 _ANALYSIS_COLUMNS = (
     "conversation_id as_of channel_id started_at last_message_at last_author message_count people "
     "language category category_reason priority priority_reasons needs_reply needs_reply_score "
-    "needs_reply_reason waiting_since summary summary_message_ids sentiment confidence flags model"
+    "needs_reply_reason waiting_since summary summary_message_ids sentiment confidence flags model "
+    "prompt stood_in withheld"
 ).split()
 
 _DRAFT_COLUMNS = (
-    "conversation_id version outcome text language gaps rests_on reason flags confidence model"
+    "conversation_id version outcome text language gaps rests_on reason flags confidence model "
+    "prompt stood_in withheld"
 ).split()
 
 
@@ -296,7 +298,7 @@ def place_of(row: Row) -> Place:
 
 _LISTS = frozenset(
     "people priority_reasons summary_message_ids flags draft_gaps draft_rests_on attachments "
-    "reactions my_names".split()
+    "reactions my_names withheld draft_withheld".split()
 )
 
 
@@ -435,6 +437,37 @@ class Inbox:
             "ORDER BY g.sent_at, g.message_id",
             (self.user_id, account, channel_id, first, last),
         )
+
+    def in_same_channel(
+        self, account: str, conversation_id: str, words: str = "", limit: int = 10
+    ) -> list[Row]:
+        """Other conversations of a conversation's channel, the newest first: among the account's
+        `MOST_RANKED` newest, or, if there are words, among those with a message that contains all
+        of them. Raises `NotFound`."""
+        channel = self.conversation(conversation_id, account)["channel_id"]
+        query = _fts_query(words)
+        newest = (
+            "SELECT conversation_id FROM conversations WHERE account = ?2 "
+            "ORDER BY last_message_at DESC LIMIT ?6"
+        )
+        with_words = (
+            "SELECT g.conversation_id FROM messages_fts CROSS JOIN messages AS g "
+            "ON g.id = messages_fts.rowid WHERE messages_fts MATCH ?7 AND NOT g.deleted "
+            "AND g.account = ?2 AND g.channel_id = ?4 ORDER BY messages_fts.rowid DESC LIMIT ?6"
+        )
+        return self.database.execute(
+            "SELECT a.conversation_id, a.summary, a.last_author, a.last_message_at "
+            "FROM conversations AS c JOIN account_members AS m ON m.account = c.account "
+            "AND m.user_id = ?1 JOIN analyses AS a ON a.account = c.account "
+            "AND a.conversation_id = c.conversation_id AND a.day = c.day "
+            "WHERE c.account = ?2 AND c.conversation_id <> ?3 AND a.channel_id = ?4 "
+            f"AND c.conversation_id IN ({with_words if query else newest}) "
+            "ORDER BY c.last_message_at DESC, c.conversation_id LIMIT ?5",
+            (
+                self.user_id, account, conversation_id, channel, limit, MOST_RANKED,
+                *([query] if query else []),
+            ),
+        )  # fmt: skip
 
     def search(self, words: str, account: str | None = None, limit: int = 20) -> list[Row]:
         """Messages that contain all the words, best match first; the words stand in any order,

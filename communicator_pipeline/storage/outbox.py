@@ -21,6 +21,7 @@ import orjson
 
 from communicator_pipeline.delivery.clock import Instant, instant_of
 from communicator_pipeline.delivery.states import Change, Delivery, Outcome, State
+from communicator_pipeline.drafting.learning import Feedback
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import (
     Database,
@@ -29,6 +30,7 @@ from communicator_pipeline.storage.database import (
     Value,
     utc_text,
 )
+from communicator_pipeline.storage.feedback import feedback_statement
 
 MAY_APPROVE = ("owner", "reviewer")
 
@@ -389,9 +391,11 @@ class Standing:
     alive: bool  # on its way, or with a person; else it was sent
 
 
-def insert_approval(database: Database, new: NewApproval) -> Standing | None:
-    """Write an approval and its deliveries in one transaction, unless a reply to the conversation
-    is on its way already, or this very content was sent.
+def insert_approval(
+    database: Database, new: NewApproval, feedback: Feedback | None = None
+) -> Standing | None:
+    """Write an approval, its deliveries and what it says of the draft in one transaction, unless a
+    reply to the conversation is on its way already, or this very content was sent.
 
     Returns the approval that stands afterwards: the new one, or the one that was in the way. None:
     the approver may not (any more), or the policy does not allow one more.
@@ -509,6 +513,10 @@ def insert_approval(database: Database, new: NewApproval) -> Standing | None:
                     new.category,
                 ),
             )
+        )
+    if feedback is not None:
+        statements.append(
+            feedback_statement(feedback, "EXISTS (SELECT 1 FROM approvals WHERE approval_id = ?8)")
         )
     found = database.batch(statements)[3]
     return _standing(found[0]) if found else None
@@ -758,7 +766,8 @@ class Outbox:
         is no such conversation. The draft's columns are null where it has none."""
         rows = self.database.execute(
             "SELECT c.conversation_id, a.category, h.kind AS channel_kind, d.day, d.version, "
-            "d.outcome, d.text, d.gaps, d.flags, d.confidence FROM conversations AS c "
+            "d.outcome, d.text, d.gaps, d.flags, d.confidence, d.model, d.rests_on, "
+            "coalesce(d.language, a.language) AS language FROM conversations AS c "
             "JOIN account_members AS m ON m.account = c.account AND m.user_id = ?1 "
             "JOIN analyses AS a ON a.account = c.account AND a.conversation_id = c.conversation_id "
             "AND a.day = c.day LEFT JOIN channels AS h ON h.account = c.account "
@@ -780,20 +789,38 @@ class Outbox:
         return rows[0] if rows else None
 
     def keep_edit(
-        self, account: str, conversation_id: str, source_version: str, text: str, now: datetime
+        self,
+        account: str,
+        conversation_id: str,
+        source_version: str,
+        text: str,
+        now: datetime,
+        feedback: Feedback | None = None,
     ) -> None:
-        """Keep a text for later approval, in the place of one that was kept before."""
+        """Keep a text for later approval, in the place of one that was kept before, and what it
+        says of the draft."""
         self.must_approve(account)
-        self.database.execute(
-            "INSERT OR REPLACE INTO draft_edits (account, conversation_id, source_version, text, "
-            "edited_by, edited_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (account, conversation_id, source_version, text, self.user_id, utc_text(now)),
+        self.database.batch(
+            [
+                (
+                    "INSERT OR REPLACE INTO draft_edits (account, conversation_id, "
+                    "source_version, text, edited_by, edited_at) VALUES (?, ?, ?, ?, ?, ?)",
+                    (account, conversation_id, source_version, text, self.user_id, utc_text(now)),
+                ),
+                *([feedback_statement(feedback)] if feedback else []),
+            ]
         )
 
     def keep_rejection(
-        self, account: str, conversation_id: str, source_version: str, why: str, now: datetime
+        self,
+        account: str,
+        conversation_id: str,
+        source_version: str,
+        why: str,
+        now: datetime,
+        feedback: Feedback | None = None,
     ) -> None:
-        """Note that a draft is not wanted."""
+        """Note that a draft is not wanted, and why."""
         self.must_approve(account)
         self.database.batch(
             [
@@ -806,6 +833,7 @@ class Outbox:
                     "DELETE FROM draft_edits WHERE account = ? AND conversation_id = ?",
                     (account, conversation_id),
                 ),
+                *([feedback_statement(feedback)] if feedback else []),
             ]
         )
 

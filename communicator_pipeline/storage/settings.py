@@ -35,6 +35,15 @@ class Settings:
             (self._scope, key, orjson.dumps(value).decode(), now_text()),
         )
 
+    def unset(self, key: str) -> bool:
+        """Go back to the default; returns whether a value had been set."""
+        return bool(
+            self.database.execute(
+                "DELETE FROM settings WHERE scope = ? AND key = ? RETURNING key",
+                (self._scope, key),
+            )
+        )
+
     def priority_people(self) -> frozenset[str]:
         """Person ids whose messages count for more."""
         return frozenset(self.get("priority_people") or ())
@@ -43,3 +52,33 @@ class Settings:
         """What drafts end with, if anything."""
         value = self.get("signature")
         return str(value) if value else None
+
+    def zone(self) -> str:
+        """The user's time zone (IANA)."""
+        return str(self.get("zone") or "UTC")
+
+    def languages(self) -> list[str]:
+        """ISO 639-1 codes of the languages that the user reads and writes; none were said: []."""
+        return list(self.get("languages") or ())
+
+    def tone(self) -> str:
+        """How drafts are to sound, in the user's words; "" if they did not say."""
+        return str(self.get("tone") or "")
+
+    def never_draft(self) -> list[dict[str, str]]:
+        """The rules by which conversations get no draft; what they hold: `drafting/refusals.py`."""
+        return list(self.get("never_draft") or ())
+
+    def digest_at(self) -> str:
+        """The user's own time at which the day's digest is sent, as `08:00`; "": it is not."""
+        return str(self.get("digest_at") or "")
+
+    def notify(self) -> list[str] | None:
+        """The names of the notification targets in use; None: all of them."""
+        value = self.get("notify")
+        return None if value is None else list(value)
+
+    def urgent_priority(self) -> float:
+        """The priority from which on a conversation that needs a reply is urgent, 0…100."""
+        value = self.get("urgent_priority")
+        return 80.0 if value is None else float(value)

@@ -280,6 +280,9 @@ def say(
         "confidence": 0.9,
         "flags": flags,
         "model": "test",
+        "prompt": "",
+        "stood_in": "",
+        "withheld": [],
     }
     drafted = {
         "conversation_id": conversation,
@@ -293,6 +296,9 @@ def say(
         "flags": [],
         "confidence": 0.9,
         "model": "test",
+        "prompt": "",
+        "stood_in": "",
+        "withheld": [],
         **of_draft,
     }
     day = PublishedDay(account, moment[:10], 1, "d", [message], [analysis], [drafted])

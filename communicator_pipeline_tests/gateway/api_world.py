@@ -13,13 +13,17 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from communicator_pipeline.chain.daily_digest import digest_key
 from communicator_pipeline.delivery.approving import approve, undo
 from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.ingestion.connecting import add_account
 from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.accounts import Accounts, add_user
+from communicator_pipeline.storage.corrections import Corrections
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.dead_letters import DeadLetter, DeadLetters, bury
+from communicator_pipeline.storage.memories import Memories
+from communicator_pipeline.storage.notifications import Notice, Targets, notice
 from communicator_pipeline.storage.outbox import Outbox, raise_notice
 from communicator_pipeline.storage.queue import IngestionQueue, QueuedPush
 from communicator_pipeline.storage.settings import Settings
@@ -133,6 +137,18 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
     outbox.open_policy(account, f"question-{mark}", 0.9, 5, now)
     outbox.stop_sending(account, f"because of {mark}", now)
     Settings(database, user).set("signature", mark)
+    Settings(database, user).set(
+        "taxonomy",
+        {"categories": [{"name": f"question-{mark}"}], "fallback": f"question-{mark}"},
+    )
+    message = f"room-{mark}:1"
+    regrouping = Corrections(database, user).split(account, conversation, message, now)
+    # Nobody is asked there: it is this machine, where several users' messages do not go.
+    url, shown = f"json://127.0.0.1:9/{mark}", f"json: JSON, {mark}.org"
+    target = Targets(database, user).add(stores.keys, f"phone {mark}", url, shown, False, now)
+    notice(database, user, [Notice("urgent", mark, account, conversation)], now)
+    stores.lake.objects.put(digest_key(account, "2026-11-02"), f"# {account}\n".encode())
+    memory = Memories(database, user).add(account, "say", f"Ask {mark}.", "everyone", "", now)
     make_key(database, user, f"key {mark}", "read", now)
     audit.note(database, user, "approved", now, account=account, target=mark, detail=mark)
     return Belongings(
@@ -145,5 +161,10 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
             "dead_letter_id": letter,
             "key_id": keys_of(database, user)[0]["key_id"],
             "category": f"question-{mark}",
+            "memory_id": memory.memory.memory_id,
+            "message_id": message,
+            "other": f"{mark}-waits",
+            "regrouping_id": regrouping.regrouping_id,
+            "target_id": target,
         },
     )

@@ -106,6 +106,9 @@ def plant(stores: Stores) -> int:
                 "flags": [put("flag", "")] if field == "flag" else [],
                 "confidence": 0.9,
                 "model": "test",
+                "prompt": "",
+                "stood_in": "",
+                "withheld": [],
             }
         )
     assert publish(
@@ -161,4 +164,7 @@ def _analysis(channel: str, number: int, moment: str) -> dict[str, Any]:
         "sentiment": 0.0,
         "confidence": 0.9,
         "model": "test",
+        "prompt": "",
+        "stood_in": "",
+        "withheld": [],
     }

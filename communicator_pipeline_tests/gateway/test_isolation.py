@@ -18,9 +18,13 @@ from fastapi.testclient import TestClient
 from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts
+from communicator_pipeline.storage.corrections import Corrections
 from communicator_pipeline.storage.database import Database
 from communicator_pipeline.storage.dead_letters import DeadLetters
+from communicator_pipeline.storage.feedback import FeedbackLog
 from communicator_pipeline.storage.inbox import Inbox
+from communicator_pipeline.storage.memories import Memories
+from communicator_pipeline.storage.notifications import Targets, Told
 from communicator_pipeline.storage.outbox import Outbox
 from communicator_pipeline.storage.triage import Triage
 from communicator_pipeline_tests.gateway.api_world import API, Api, Belongings, api_of, furnish
@@ -29,20 +33,41 @@ MARK = "quokka"  # stands in all that is ana's
 METHODS = ("get", "post", "put", "delete", "patch", "head", "options", "trace")
 
 OF_SOMEBODY = frozenset(
-    ("account", "conversation_id", "approval_id", "delivery_id", "dead_letter_id", "key_id")
+    (
+        "account",
+        "conversation_id",
+        "approval_id",
+        "delivery_id",
+        "dead_letter_id",
+        "key_id",
+        "memory_id",
+        "message_id",
+        "other",
+        "regrouping_id",
+        "target_id",
+    )
 )
 """The parameters that name something that is somebody's."""
 
 ASKED: Mapping[str, Any] = {
+    "about": ["invoice"],
     "any_time": True,
     "at": None,
     "choice": "drop it",
     "cursor": None,
     "daily_cap": 5,
+    "day": "2026-11-02",
+    "do": "say",
+    "holds_for": "everyone",
     "key": "signature",
+    "kind": None,
+    "language": "en",
     "limit": 100,
+    "most": 20,
     "name": "mine",
+    "operators": False,
     "platform": None,
+    "priority": 40,
     "q": MARK,
     "rest": False,
     "role": "viewer",
@@ -55,9 +80,11 @@ ASKED: Mapping[str, Any] = {
     "to": None,
     "user_id": "ana",
     "until": "2099-01-01T00:00:00Z",
+    "url": "json://notes.example.org/secret",
     "value": "Bo",
     "view": "all",
     "why": "because",
+    "words": "Hello.",
 }
 """What the other parameters are asked with; None: left out."""
 
@@ -256,7 +283,8 @@ def test_a_viewer_changes_nothing_of_an_account(world: World) -> None:
     world.stores.database.execute("UPDATE account_members SET role = 'viewer'")
     world.api.data("GET", "/me")
     before = dump(world.stores.database)
-    own = ("/keys", "/settings", "/notices")  # what is of the user, or only marks something as read
+    # What is of the user, or only marks something as read.
+    own = ("/keys", "/settings", "/notices", "/notifications")
     for operation in operations(world.app):
         if operation.method == "get" or operation.path.removeprefix(API).startswith(own):
             continue
@@ -280,17 +308,27 @@ def test_nobody_is_anybody_without_a_key(world: World) -> None:
     ("reader", "method"),
     [
         (Accounts, "all"),
+        (Corrections, "_must_see"),
+        (Corrections, "of_conversation"),
+        (Corrections, "undo"),
         (DeadLetters, "get"),
         (DeadLetters, "list"),
+        (FeedbackLog, "events"),
         (Inbox, "conversation"),
         (Inbox, "conversations"),
         (Inbox, "search"),
+        (Memories, "get"),
+        (Memories, "list"),
         (Outbox, "deliveries"),
         (Outbox, "get"),
         (Outbox, "notices"),
         (Outbox, "parts"),
         (Outbox, "role"),
         (Outbox, "switches"),
+        (Targets, "all"),
+        (Targets, "get"),
+        (Targets, "remove"),
+        (Told, "log"),
         (Triage, "_must_exist"),
     ],
 )

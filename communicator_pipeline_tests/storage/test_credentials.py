@@ -11,6 +11,13 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from communicator_pipeline.language_model.configuration import (
+    ModelsConfig,
+    configured,
+    keep_configuration,
+    key_of,
+    read_configuration,
+)
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.credentials import (
@@ -19,6 +26,7 @@ from communicator_pipeline.storage.credentials import (
     Keyring,
     redact,
 )
+from communicator_pipeline.storage.sealed import drop_old_keys, seal_anew
 
 TOKEN = {"token": "xoxb-very-secret"}
 
@@ -63,7 +71,7 @@ def test_rotation_leaves_only_the_new_key(stores: Stores) -> None:
     before = stores.keys.path.read_text()
     stores.keys.add_key()
     assert connections.load("ana-chat").secrets == TOKEN  # between the steps everything opens
-    assert connections.seal_anew() == 1
+    assert seal_anew(stores) == 1
     assert stores.keys.drop_old_keys() == 1
     after = stores.keys.path.read_text()
     assert before.strip() not in after
@@ -76,14 +84,38 @@ def test_old_keys_stay_while_something_needs_them(stores: Stores) -> None:
     connections.save("ana-chat", {}, TOKEN, timedelta(minutes=1), datetime.now(UTC))
     sealed = stores.keys.seal(TOKEN)
     stores.keys.add_key()
-    connections.seal_anew()
+    seal_anew(stores)
     stores.database.execute("UPDATE connections SET secrets = ?", (sealed,))
     with pytest.raises(KeyMissing, match="run this again with --no-new-key"):
-        connections.drop_old_keys()
+        drop_old_keys(stores)
     assert connections.load("ana-chat").secrets == TOKEN
-    connections.seal_anew()
-    assert connections.drop_old_keys() == 1
+    seal_anew(stores)
+    assert drop_old_keys(stores) == 1
     assert connections.load("ana-chat").secrets == TOKEN
+
+
+def test_rotation_finds_everything_that_is_sealed(stores: Stores) -> None:
+    Connections(stores).save("ana-chat", {}, TOKEN, timedelta(minutes=1), datetime.now(UTC))
+    given = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+    models = ModelsConfig(
+        first=configured(given, "first key", stores), second=configured(given, "second", stores)
+    )
+    keep_configuration(stores, models)
+    stores.database.execute(
+        "INSERT INTO notification_targets (target_id, user_id, name, shown, sealed, created_at) "
+        "VALUES ('t', 'ana', 'chat', 'json://…', ?, '2026-11-03T00:00:00.000000Z')",
+        (stores.keys.seal({"url": "json://secret"}),),
+    )
+    stores.keys.add_key()
+    assert seal_anew(stores) == 4
+    assert drop_old_keys(stores) == 1
+    read = read_configuration(stores)
+    assert read is not None
+    assert read.second is not None
+    assert (key_of(stores, read.first), key_of(stores, read.second)) == ("first key", "second")
+    rows = stores.database.execute("SELECT sealed FROM notification_targets")
+    assert stores.keys.open(rows[0]["sealed"]) == {"url": "json://secret"}
+    assert read.first.model == "m"  # and nothing else of it has changed
 
 
 def test_no_key_is_dropped_between_sealing_and_keeping(stores: Stores) -> None:

@@ -288,7 +288,8 @@ def bring(
                 "category_reason": "", "priority": 50, "priority_reasons": [],
                 "needs_reply": True, "needs_reply_score": 0.9, "needs_reply_reason": "",
                 "waiting_since": at, "summary": "", "summary_message_ids": [], "sentiment": 0.0,
-                "confidence": 0.9, "flags": [], "model": "test", **row,
+                "confidence": 0.9, "flags": [], "model": "test",
+                "prompt": "", "stood_in": "", "withheld": [], **row,
             }
         )  # fmt: skip
         messages.append(

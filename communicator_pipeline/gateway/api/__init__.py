@@ -14,7 +14,15 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from communicator_pipeline.gateway.api import accounts, conversations, deliveries, people
+from communicator_pipeline.gateway.api import (
+    accounts,
+    conversations,
+    corrections,
+    deliveries,
+    memories,
+    notifying,
+    people,
+)
 from communicator_pipeline.gateway.envelope import REFUSALS, Refusal
 
 PREFIX = "/api/v1"
@@ -33,7 +41,7 @@ def router() -> APIRouter:
         dependencies=[Depends(_private), Depends(_KEY)],
         generate_unique_id_function=_name,
     )
-    for part in (people, accounts, conversations, deliveries):
+    for part in (people, accounts, conversations, corrections, deliveries, memories, notifying):
         routes.include_router(part.routes)
     return routes
 

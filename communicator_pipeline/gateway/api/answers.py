@@ -102,6 +102,14 @@ class SettingValues(BaseModel):
     undo_seconds: float
     approval_hours: float
     sending_hours: dict[str, Any] | None
+    zone: str
+    languages: list[str]
+    tone: str
+    never_draft: list[dict[str, str]]
+    digest_at: str  # in the user's zone; empty: no digest is sent
+    notify: list[str] | None  # names of notification targets; none: all of them
+    quiet_hours: dict[str, Any] | None
+    urgent_priority: float
 
 
 class SettingChanged(BaseModel):

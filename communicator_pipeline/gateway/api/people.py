@@ -135,6 +135,16 @@ def change_setting(
     )
 
 
+@routes.delete("/settings/{key}", tags=["settings"])
+def unset_setting(opened: Opened, identity: Writer, key: SettingKey) -> Answer[SettingChanged]:
+    """Go back to a setting's default, which may differ between versions."""
+    days = user_settings.unset(opened, identity.user_id, key)
+    note(opened, identity, "unset a setting", target=key)
+    return Answer(
+        data=SettingChanged(settings=_settings(opened, identity), days_to_materialize=days)
+    )
+
+
 def _settings(opened: Stores, identity: Identity) -> SettingValues:
     return SettingValues.model_validate(user_settings.values(opened, identity.user_id))
 

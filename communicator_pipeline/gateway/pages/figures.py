@@ -1,35 +1,33 @@
-"""The pages beside the inbox: figures, a day's digest, the settings.
+"""The pages beside the inbox: figures, a day's digest.
 
-Belongs here: what these pages show, and the saving of a setting. Does not belong here: counting
-(`storage/statistics.py`), drawing (`svg.py`), what a setting takes (`user_settings.py`).
+Belongs here: what these pages show. Does not belong here: counting (`storage/statistics.py`),
+drawing (`svg.py`), the settings (`settings.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
-from fastapi import APIRouter, Form, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup
 
-from communicator_pipeline import user_settings
 from communicator_pipeline.chain.daily_digest import digest_key
-from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
-from communicator_pipeline.gateway.pages import svg
+from communicator_pipeline.gateway.identity import Opened, Reader
+from communicator_pipeline.gateway.pages import settings, svg
 from communicator_pipeline.gateway.pages.rendering import linked, page
-from communicator_pipeline.storage import Stores, audit
+from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.statistics import Drafts, Figures, Statistics
-from communicator_pipeline.user_settings import NotAValue
 
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(9000, 1, 1)
 """Between these, every day has one before and one after it."""
 
 router = APIRouter(include_in_schema=False)
+router.include_router(settings.router)
 
 Filter = Annotated[str | None, Query(max_length=200)]
 
@@ -243,120 +241,3 @@ def _inline(text: str) -> Markup:
         made += Markup("<{0}>{1}</{0}>").format(tag, linked(match[1] or match[2]))
         end = match.end()
     return made + linked(text[end:])
-
-
-# --- settings --------------------------------------------------------------------------------
-
-_NUMBERS = ("undo_seconds", "approval_hours")
-_TEXTS = ("signature",)
-_NAMES: Mapping[str, str] = {
-    "taxonomy": "Categories",
-    "priority_people": "People who count more",
-    "signature": "Signature",
-    "undo_seconds": "Seconds to undo an approval",
-    "approval_hours": "Hours that an approval holds",
-    "sending_hours": "Sending hours",
-}
-
-
-@dataclass(frozen=True)
-class Field:
-    """A setting's form."""
-
-    key: str
-    name: str
-    words: str
-    kind: Literal["number", "text", "json"]
-    value: str
-    error: str = ""
-    saved: str = ""
-
-
-@router.get("/settings")
-def settings_page(request: Request, opened: Opened, identity: Reader) -> Response:
-    """A form for each setting."""
-    return page(request, "settings.html", identity, fields=_fields(opened, identity))
-
-
-@router.post("/settings/{key}")
-def save_setting(
-    request: Request,
-    opened: Opened,
-    identity: Writer,
-    key: Annotated[str, Path(max_length=60)],
-    value: Annotated[str, Form(max_length=2 * user_settings.LONGEST_VALUE)] = "",
-) -> Response:
-    """Save one, and show the page anew: the browser takes that setting's form from it."""
-    given = value.replace("\r\n", "\n")
-    try:
-        days = user_settings.change(opened, identity.user_id, key, _read(key, given))
-    except NotAValue as refused:
-        fields = _fields(opened, identity, key, given, str(refused))
-        # The pages show what has an error's status as a toast; this stands beside its field.
-        status = 200 if request.headers.get("hx-request") else 422
-        return page(request, "settings.html", identity, status, fields=fields)
-    audit.note(
-        opened.database,
-        identity.user_id,
-        "changed a setting",
-        datetime.now(UTC),
-        target=key,
-        via=identity.via,
-    )
-    saved = "Saved."
-    if days:
-        saved += f" Understood anew with the next run: {days} day{'s' if days > 1 else ''}."
-    return page(
-        request, "settings.html", identity, fields=_fields(opened, identity, key, saved=saved)
-    )
-
-
-def _kind(key: str) -> Literal["number", "text", "json"]:
-    return "number" if key in _NUMBERS else "text" if key in _TEXTS else "json"
-
-
-def _read(key: str, text: str) -> Any:
-    """What was typed, as the value that the setting takes."""
-    kind = _kind(key)
-    if kind == "text" or key not in user_settings.KINDS:
-        return text
-    try:
-        return float(text) if kind == "number" else orjson.loads(text)
-    except ValueError as error:
-        if kind == "number":
-            raise NotAValue(f"{text!r} is no number.") from None
-        raise NotAValue(f"This is not JSON: {error}.") from None
-
-
-def _fields(
-    opened: Stores,
-    identity: Identity,
-    key: str = "",
-    typed: str | None = None,
-    error: str = "",
-    saved: str = "",
-) -> list[Field]:
-    """All settings; `key`, `typed`, `error`, `saved`: what was just done with one."""
-    return [
-        Field(
-            one,
-            _NAMES[one],
-            user_settings.KINDS[one][1],
-            _kind(one),
-            typed if one == key and typed is not None else _written(one, value),
-            error if one == key else "",
-            saved if one == key else "",
-        )
-        for one, value in user_settings.values(opened, identity.user_id).items()
-    ]
-
-
-def _written(key: str, value: Any) -> str:
-    """A value as one types it; empty where none is set."""
-    if value is None:
-        return ""
-    if _kind(key) == "number":
-        return f"{value:.10g}"
-    return (
-        value if _kind(key) == "text" else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    )

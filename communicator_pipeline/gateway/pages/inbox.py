@@ -20,6 +20,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from communicator_pipeline.chain import attachments
+from communicator_pipeline.chain.analyses import categories_of
 from communicator_pipeline.delivery import approving, recovery
 from communicator_pipeline.delivery.senders import promise_of
 from communicator_pipeline.delivery.states import State
@@ -38,6 +39,7 @@ from communicator_pipeline.gateway.pages.together import Together
 from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.accounts import Accounts, NotFound
 from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.corrections import LONGEST_WHY, Corrections, Label
 from communicator_pipeline.storage.database import Database, Row, utc_text
 from communicator_pipeline.storage.inbox import Inbox, View, place_of
 from communicator_pipeline.storage.outbox import MAY_APPROVE, Outbox, Outgoing
@@ -68,6 +70,11 @@ EMPTY: Mapping[View, str] = {
     "all": "Nothing here yet. Import an export with `communicator import FILE`, or connect an "
     "account with `communicator accounts add PLATFORM`.",
 }
+
+REGROUPED = (
+    "The inbox shows it when the days have been made again: seconds, if a worker runs; else with "
+    "`communicator materialize`."
+)
 
 ALIVE: tuple[State, ...] = ("approved", "sending", "unknown", "needs_human")
 
@@ -158,6 +165,49 @@ def conversation_part(
     return page(request, "thread.html", identity, thread=thread)
 
 
+@router.get("/inbox/corrections")
+def corrections_part(
+    request: Request, opened: Opened, identity: Reader, of: Key, conversation: Key
+) -> Response:
+    """What one can correct in a conversation, and what people have corrected."""
+    reader = Inbox(opened.database, identity.user_id)
+    corrections = Corrections(opened.database, identity.user_id)
+    regrouped, relabelled = corrections.of_conversation(of, conversation)
+    label = relabelled[0] if relabelled else {}
+    return page(
+        request,
+        "corrections.html",
+        identity,
+        of=of,
+        conversation=conversation,
+        row=reader.conversation(conversation, of),
+        categories=categories_of(opened.database, of),
+        label=Label(label.get("category"), label.get("priority")),
+        regroupings=[row for row in regrouped if row["undone_at"] is None],
+        relabels=relabelled,
+        others=reader.in_same_channel(of, conversation),
+        longest_why=LONGEST_WHY,
+    )
+
+
+@router.get("/inbox/mergeable")
+def mergeable_part(
+    request: Request,
+    opened: Opened,
+    identity: Reader,
+    of: Key,
+    conversation: Key,
+    words: Filter = None,
+) -> Response:
+    """The conversations that one could be merged with: the newest of its channel, or those in
+    which words were said."""
+    reader = Inbox(opened.database, identity.user_id)
+    others = reader.in_same_channel(of, conversation, words or "")
+    return page(
+        request, "mergeable.html", identity, of=of, conversation=conversation, others=others
+    )
+
+
 @router.get("/inbox/file")
 def file(
     opened: Opened, identity: Reader, of: Key, message: Key, position: Annotated[int, Query(ge=0)]
@@ -217,7 +267,8 @@ def _signature(database: Database, user_id: str) -> str:
         "SELECT (SELECT sum(generation) || ' ' || count(*) FROM published_days "
         "WHERE account IN mine) AS days, (SELECT max(changed_at) FROM deliveries "
         "WHERE account IN mine) AS sent, (SELECT max(changed_at) FROM conversation_states "
-        "WHERE account IN mine) AS done FROM (SELECT 1)".replace(
+        "WHERE account IN mine) AS done, (SELECT max(id) FROM relabels WHERE account IN mine) "
+        "AS relabelled FROM (SELECT 1)".replace(
             "mine", "(SELECT account FROM account_members WHERE user_id = ?1)"
         ),
         (user_id,),
@@ -391,6 +442,75 @@ def assign(
     return _said(request, identity, words, again=True)
 
 
+@router.post("/inbox/relabel")
+def relabel(
+    request: Request,
+    opened: Opened,
+    identity: Writer,
+    of: Key,
+    conversation: Key,
+    category: Annotated[str, Form(max_length=200)] = "",
+    priority: Annotated[str, Form(max_length=20)] = "",
+    why: Annotated[str, Form(max_length=LONGEST_WHY)] = "",
+) -> Response:
+    before = _relabel(opened, identity, of, conversation, category, priority, why)
+    back = "/inbox/relabel/undo" + query(
+        of=of, conversation=conversation, category=before.category, priority=before.priority
+    )
+    return _said(request, identity, "Set.", undo=back, again=True)
+
+
+@router.post("/inbox/relabel/undo")
+def undo_relabel(
+    request: Request,
+    opened: Opened,
+    identity: Writer,
+    of: Key,
+    conversation: Key,
+    category: Filter = None,
+    priority: Filter = None,
+) -> Response:
+    """Set again what was set before; nothing: as the analysis says."""
+    _relabel(opened, identity, of, conversation, category or "", priority or "", "")
+    return _said(request, identity, "It is as it was.", again=True)
+
+
+@router.post("/inbox/merge")
+def merge(
+    request: Request, opened: Opened, identity: Writer, of: Key, conversation: Key, other: Key
+) -> Response:
+    found = Corrections(opened.database, identity.user_id).merge(
+        of, conversation, other, datetime.now(UTC)
+    )
+    _note(opened, identity, "merged", of, conversation, other)
+    back = _taken_back(found.regrouping_id)
+    return _said(request, identity, f"Merged. {REGROUPED}", undo=back)
+
+
+@router.post("/inbox/split")
+def split(
+    request: Request, opened: Opened, identity: Writer, of: Key, conversation: Key, message: Key
+) -> Response:
+    found = Corrections(opened.database, identity.user_id).split(
+        of, conversation, message, datetime.now(UTC)
+    )
+    _note(opened, identity, "split", of, conversation, message)
+    back = _taken_back(found.regrouping_id)
+    return _said(request, identity, f"Split. {REGROUPED}", undo=back)
+
+
+@router.post("/inbox/regrouping/undo")
+def undo_regrouping(
+    request: Request, opened: Opened, identity: Writer, regrouping: Key
+) -> Response:
+    found = Corrections(opened.database, identity.user_id).undo(regrouping, datetime.now(UTC))
+    _note(
+        opened, identity, f"took a {found.kind} back", found.account, found.conversation_id,
+        regrouping,
+    )  # fmt: skip
+    return _said(request, identity, f"Taken back. {REGROUPED}")
+
+
 @router.post("/outbox/resolve")
 def resolve(
     request: Request,
@@ -515,6 +635,36 @@ def _thread(opened: Stores, identity: Identity, of: str, conversation: str) -> d
         "dagster": dagster_address(of, found.value["day"]),
         "ask": query(of=of, conversation=conversation),
     }
+
+
+def _relabel(
+    opened: Stores,
+    identity: Identity,
+    of: str,
+    conversation: str,
+    category: str,
+    priority: str,
+    why: str,
+) -> Label:
+    """Set both, or give what is empty back to the analysis; returns what was set before."""
+    if priority and not (priority.isascii() and priority.isdigit()):
+        raise ValueError(f"a priority is a number between 0 and 100, not {priority!r}")
+    before = Corrections(opened.database, identity.user_id).relabel(
+        of,
+        conversation,
+        categories_of(opened.database, of),
+        datetime.now(UTC),
+        category=category or None,
+        priority=int(priority) if priority else None,
+        why=why,
+    )
+    set_to = f"category {category or 'as analysed'}, priority {priority or 'as analysed'}"
+    _note(opened, identity, "relabelled", of, conversation, set_to)
+    return before
+
+
+def _taken_back(regrouping_id: str) -> str:
+    return "/inbox/regrouping/undo" + query(regrouping=regrouping_id)
 
 
 def dagster_address(account: str, day: str) -> str:

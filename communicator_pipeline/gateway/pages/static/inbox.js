@@ -121,6 +121,7 @@
     a: () => press("a"),
     r: () => press("r"),
     d: () => press("d"),
+    c: () => press("c"),
     s: () => press("s"),
     u: () => find("#toasts .undo")?.click(),
     x: () => {
