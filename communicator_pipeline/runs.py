@@ -20,6 +20,7 @@ from dagster import AssetRecordsFilter, DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.abandoned_runs import PROCESS_TAG, fail_abandoned_runs, this_process
+from communicator_pipeline.chain.redrafting import Redrafted
 from communicator_pipeline.jobs import deliver_replies, digest, learn, refresh, run_config
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import account_keys
@@ -264,6 +265,30 @@ def draft_run(
         limit=1,
     )
     return found.records[0].run_id if found.records else None
+
+
+def note_redraft(
+    instance: DagsterInstance, account: str, conversation_id: str, made: Redrafted
+) -> None:
+    """Note a draft that a person asked for with the partition of `drafted_replies` that it belongs
+    to. An observation: what the last run materialised is still what the lake holds. No text: the
+    event log is never erased."""
+    drafted = made.drafted
+    instance.report_runless_asset_event(
+        dg.AssetObservation(
+            "drafted_replies",
+            description="a person asked for a new draft",
+            partition=f"{account}|{made.day[:7]}",
+            metadata={
+                "conversation": conversation_id,
+                "version": made.number,
+                "model": drafted.model,
+                "prompt": drafted.prompt,
+                "model tokens in": drafted.usage.input_tokens,
+                "model tokens out": drafted.usage.output_tokens,
+            },
+        )
+    )
 
 
 def chain_job(definitions: dg.Definitions) -> dg.JobDefinition:

@@ -15,6 +15,7 @@ from communicator_pipeline.cli.output import (
     AsUser,
     acting_user,
     ago,
+    err,
     errors_in_words,
     escaped,
     fail,
@@ -194,6 +195,30 @@ def reject(
         key, found = _conversation(opened, whose, conversation, account)
         approving.reject(opened.database, whose, key, found, why)
     out.print("The draft is rejected.")
+
+
+def redraft(
+    conversation: Conversation,
+    instruction: Annotated[
+        str, typer.Argument(help='What it should be like, such as "shorter".')
+    ] = "",
+    account: OfAccount = None,
+    user: AsUser = None,
+) -> None:
+    """Have the reply drafted anew, as you say. What was there before stays as a version."""
+    from communicator_pipeline import runs  # Dagster takes seconds to import
+    from communicator_pipeline.chain import redrafting
+
+    with errors_in_words():
+        opened = stores()
+        whose = acting_user(opened, user)
+        key, found = _conversation(opened, whose, conversation, account)
+        made = redrafting.redraft(opened, whose, key, found, instruction)
+        with runs.open_instance() as instance:
+            runs.note_redraft(instance, key, found, made)
+    if made.drafted.stood_in:
+        err.print(f"[yellow]![/yellow] {escaped([made.drafted.stood_in])[0]}", soft_wrap=True)
+    out.print(made.drafted.draft.text, markup=False, soft_wrap=True)
 
 
 def undo(

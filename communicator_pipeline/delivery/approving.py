@@ -39,6 +39,7 @@ from communicator_pipeline.drafting.memory import content_words
 from communicator_pipeline.platforms.protocol import Sending, Target
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database
+from communicator_pipeline.storage.draft_versions import REDRAFTED
 from communicator_pipeline.storage.inbox import LONGEST_TEXT
 from communicator_pipeline.storage.outbox import (
     MAY_APPROVE,
@@ -48,7 +49,7 @@ from communicator_pipeline.storage.outbox import (
     SourceMessage,
     alive,
     insert_approval,
-    source_messages,
+    proposable,
     write,
 )
 from communicator_pipeline.storage.settings import Settings
@@ -103,6 +104,10 @@ class Proposal:
     language: str = ""
     draft_model: str = ""
     draft_rests_on: tuple[str, ...] = ()
+    draft_gaps: tuple[str, ...] = ()
+    draft_reason: str = ""
+    redraft: int | None = None  # the number of the version that somebody asked for
+    base_version: str = ""  # the `source_version` without redrafts
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,11 @@ class Timing:
 
 def timing_of(database: Database, user_id: str) -> Timing:
     """The user's settings `undo_seconds`, `approval_hours` and `sending_hours`."""
-    settings = Settings(database, user_id)
+    return timing_in(Settings(database, user_id).at_once())
+
+
+def timing_in(settings: Settings) -> Timing:
+    """The same, of settings that were read already."""
     undo, hours = settings.get("undo_seconds"), settings.get("approval_hours")
     return Timing(
         UNDO_WINDOW if undo is None else timedelta(seconds=float(undo)),
@@ -147,19 +156,23 @@ def timing_of(database: Database, user_id: str) -> Timing:
 
 def propose(database: Database, user_id: str, account: str, conversation_id: str) -> Proposal:
     """What a user has to decide about; raises `NotFound`."""
-    outbox = Outbox(database, user_id)
-    outbox.role(account)
-    found = outbox.draft(account, conversation_id)
-    messages = source_messages(database, account, conversation_id, MOST_SEEN)
+    read = proposable(database, user_id, account, conversation_id, MOST_SEEN, REDRAFTED)
+    found, messages = read.draft, read.messages
     if not messages:
         raise NotFound(
             f"there is no conversation {conversation_id!r} in {account}: "
             "`communicator inbox` shows their ids"
         )
-    draft = found if found is not None and found["version"] is not None else None
-    version = source_version(messages, (draft["day"], int(draft["version"])) if draft else None)
-    kept = outbox.edited_draft(account, conversation_id)
-    edit = kept if kept is not None and kept["source_version"] == version else None
+    made = found if found is not None and found["version"] is not None else None
+    pipeline = (made["day"], int(made["version"])) if made else None
+    base = source_version(messages, pipeline)
+    newest = read.redraft
+    redraft = newest if newest is not None and newest["base_version"] == base else None
+    draft, version = made, base
+    if redraft is not None:
+        draft = redraft
+        version = source_version(messages, (f"redraft of {base}", redraft["number"]))
+    edit = read.edit if read.edit is not None and read.edit["source_version"] == version else None
     return Proposal(
         account,
         conversation_id,
@@ -168,17 +181,31 @@ def propose(database: Database, user_id: str, account: str, conversation_id: str
         version,
         messages,
         found["category"] if found else None,
-        draft["day"] if draft else None,
-        int(draft["version"]) if draft else None,
+        pipeline[0] if pipeline else None,
+        pipeline[1] if pipeline else None,
         draft["text"] if draft else None,
         draft["outcome"] if draft else None,
         tuple(orjson.loads(draft["flags"])) if draft else (),
         edit["edited_by"] if edit else None,
-        outbox.rejected_by(account, conversation_id, version),
-        found["language"] if found else "",
+        read.rejected_by.get(version),
+        draft["language"] if draft else found["language"] if found else "",
         draft["model"] if draft else "",
         tuple(orjson.loads(draft["rests_on"])) if draft else (),
+        tuple(orjson.loads(draft["gaps"])) if draft else (),
+        draft["reason"] if draft else "",
+        redraft["number"] if redraft else None,
+        base,
     )
+
+
+def proposed(
+    database: Database, user_id: str, account: str, conversation_id: str
+) -> Proposal | None:
+    """The same; None if the conversation holds nothing that somebody said: joins, renames."""
+    try:
+        return propose(database, user_id, account, conversation_id)
+    except NotFound:
+        return None
 
 
 def target_for(messages: Sequence[SourceMessage], channel_kind: str | None) -> Target:
@@ -212,12 +239,13 @@ def approve(
     that the approver was shown; without it, what there is now counts as seen. `at` schedules it;
     `any_time` leaves the user's sending hours aside. `target` sends it elsewhere than it would go.
 
-    Raises `NotApproved` (`AlreadyApproved`, `SourceChanged`) and `NotFound`, in words.
+    Raises `NotApproved` (`AlreadyApproved`, `SourceChanged`), `NotFound`, and `PermissionError` for
+    a viewer, in words.
     """
     proposal = propose(database, user_id, account, conversation_id)
     role = Outbox(database, user_id).role(account)
     if role not in MAY_APPROVE:
-        raise NotApproved(
+        raise PermissionError(
             f"you are a {role} of {account}, who reads and does not approve: ask an owner of it "
             "to make you a reviewer"
         )

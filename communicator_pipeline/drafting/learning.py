@@ -429,6 +429,25 @@ def _wish(event: Feedback) -> _Lesson | None:
     return _Lesson(event, values, tuple(changed), frozenset(), frozenset(), length)
 
 
+_SAID = re.compile(
+    r"\s*(?:please\s+)?(?:say|add|write|mention|sag|schreib|ergänze|dis|ajoute|di|añade|скажи|добавь"
+    r"|напиши|додай|说|加上|写)\s*[:：]\s*(.{3,})",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def wished(instruction: str, draft_text: str, language: str) -> list[Rule]:
+    """What an instruction for one draft asks for, as far as it needs no understanding: shorter,
+    without emoji, and "say: …" with the words to say."""
+    said = _SAID.fullmatch(instruction)
+    if said is not None:
+        return [Rule("say", said[1].strip())]
+    note = instruction.casefold()
+    found = [do for do, looks in _WISHES.items() if re.search(looks, note)]
+    half = max(1, _count(parted(draft_text, language, "")) // 2)
+    return [Rule(do, most=half if do == "shorten" else 0) for do in found]
+
+
 # --- scopes ----------------------------------------------------------------------------------
 
 

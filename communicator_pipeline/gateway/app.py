@@ -24,7 +24,7 @@ from communicator_pipeline.gateway.access import access_of_environment
 from communicator_pipeline.gateway.envelope import refusal
 from communicator_pipeline.gateway.identity import Limiter, TooManyRequests
 from communicator_pipeline.gateway.metrics import add_metrics
-from communicator_pipeline.gateway.pages import figures, inbox, memories, signing_in
+from communicator_pipeline.gateway.pages import figures, inbox, memories, redrafting, signing_in
 from communicator_pipeline.gateway.pages.rendering import STATIC, asset
 from communicator_pipeline.gateway.queue_writer import QueueWriter
 from communicator_pipeline.platforms import platforms
@@ -76,6 +76,7 @@ def create_app(stores: Stores) -> FastAPI:
     app.include_router(inbox.router)
     app.include_router(figures.router)
     app.include_router(memories.router)
+    app.include_router(redrafting.router)
 
     @app.get("/", tags=["service"])
     def service(request: Request) -> Response:

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from communicator_pipeline.chain.redrafting import NotRedrafted
 from communicator_pipeline.delivery.approving import NotApproved, TooLate
 from communicator_pipeline.gateway.identity import TooManyRequests
 from communicator_pipeline.storage.accounts import NotFound
@@ -74,6 +75,7 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFound, 404, "not_found"),
     (PermissionError, 403, "not_allowed"),
     (NotApproved, 409, "not_approved"),
+    (NotRedrafted, 409, "not_redrafted"),
     (TooLate, 409, "too_late"),
     (ValueError, 422, "not_valid"),
 )

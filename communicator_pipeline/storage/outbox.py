@@ -302,17 +302,23 @@ def source_messages(
     database: Database, account: str, conversation_id: str, most: int
 ) -> list[SourceMessage]:
     """The newest messages of a conversation, in order of time."""
-    rows = database.execute(
-        "SELECT g.message_id, g.version, g.channel_id, g.thread_id, g.sent_at, g.author_id, "
-        "coalesce(p.name, nullif(g.author_name, ''), g.author_id) AS author, "
-        "g.author_id IN (SELECT value FROM json_each(o.me)) AS from_me, EXISTS (SELECT 1 "
-        "FROM deliveries AS d WHERE d.account = g.account AND d.message_id = g.message_id) "
-        "AS ours, g.text, g.attachments, g.deleted FROM messages AS g "
-        "JOIN accounts AS o USING (account) LEFT JOIN people AS p ON p.account = g.account "
-        "AND p.person_id = g.author_id WHERE g.account = ?1 AND g.conversation_id = ?2 "
-        "AND g.kind = 'message' ORDER BY g.sent_at DESC, g.message_id DESC LIMIT ?3",
-        (account, conversation_id, most),
-    )
+    rows = database.execute(_SOURCE_MESSAGES, (account, conversation_id, most))
+    return _source_messages(rows)
+
+
+_SOURCE_MESSAGES = (
+    "SELECT g.message_id, g.version, g.channel_id, g.thread_id, g.sent_at, g.author_id, "
+    "coalesce(p.name, nullif(g.author_name, ''), g.author_id) AS author, "
+    "g.author_id IN (SELECT value FROM json_each(o.me)) AS from_me, EXISTS (SELECT 1 "
+    "FROM deliveries AS d WHERE d.account = g.account AND d.message_id = g.message_id) "
+    "AS ours, g.text, g.attachments, g.deleted FROM messages AS g "
+    "JOIN accounts AS o USING (account) LEFT JOIN people AS p ON p.account = g.account "
+    "AND p.person_id = g.author_id WHERE g.account = ?1 AND g.conversation_id = ?2 "
+    "AND g.kind = 'message' ORDER BY g.sent_at DESC, g.message_id DESC LIMIT ?3"
+)
+
+
+def _source_messages(newest_first: Sequence[Row]) -> list[SourceMessage]:
     return [
         SourceMessage(
             row["message_id"],
@@ -328,8 +334,84 @@ def source_messages(
             row["attachments"],
             bool(row["deleted"]),
         )
-        for row in reversed(rows)
+        for row in reversed(newest_first)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposable:
+    """What a proposal is made of, as it was at one moment."""
+
+    role: str  # the user's, in the account
+    draft: Row | None  # the pipeline's, as `_DRAFT` reads it; None: no such conversation
+    messages: Sequence[SourceMessage]  # in order of time
+    redraft: Row | None  # the newest one, whether or not it still counts
+    edit: Row | None  # what a person made of a draft: `text`, `source_version`, `edited_by`
+    rejected_by: Mapping[str, str]  # source version → who turned its draft down
+
+
+def proposable(
+    database: Database,
+    user_id: str,
+    account: str,
+    conversation_id: str,
+    most: int,
+    newest_redraft: str,
+) -> Proposable:
+    """Read it all with one call of the database. `most`: messages, the newest; `newest_redraft`:
+    the query (account, conversation_id) of `draft_versions.py`. Raises `NotFound` for an account
+    that is not the user's."""
+    where = (account, conversation_id)
+    roles, drafts, messages, redrafts, edits, rejections = database.batch(
+        [
+            (_ROLE, (account, user_id)),
+            (_DRAFT, (user_id, *where)),
+            (_SOURCE_MESSAGES, (*where, most)),
+            (newest_redraft, where),
+            (
+                "SELECT text, source_version, edited_by FROM draft_edits "
+                "WHERE account = ? AND conversation_id = ?",
+                where,
+            ),
+            (
+                "SELECT source_version, rejected_by FROM draft_rejections "
+                "WHERE account = ? AND conversation_id = ?",
+                where,
+            ),
+        ]
+    )
+    return Proposable(
+        _role(roles, account),
+        drafts[0] if drafts else None,
+        _source_messages(messages),
+        redrafts[0] if redrafts else None,
+        edits[0] if edits else None,
+        {row["source_version"]: row["rejected_by"] for row in rejections},
+    )
+
+
+_ROLE = "SELECT role FROM account_members WHERE account = ? AND user_id = ?"
+
+
+def _role(rows: Sequence[Row], account: str) -> str:
+    if not rows:
+        raise NotFound(f"there is no account {account!r} among yours")
+    return str(rows[0]["role"])
+
+
+_DRAFT = (
+    "SELECT c.conversation_id, a.category, h.kind AS channel_kind, d.day, d.version, "
+    "d.outcome, d.text, d.gaps, d.flags, d.confidence, d.model, d.rests_on, d.reason, "
+    "coalesce(d.language, a.language) AS language FROM conversations AS c "
+    "JOIN account_members AS m ON m.account = c.account AND m.user_id = ?1 "
+    "JOIN analyses AS a ON a.account = c.account AND a.conversation_id = c.conversation_id "
+    "AND a.day = c.day LEFT JOIN channels AS h ON h.account = c.account "
+    "AND h.channel_id = a.channel_id LEFT JOIN drafts AS d ON d.account = c.account "
+    "AND d.conversation_id = c.conversation_id AND d.day = c.day "
+    "WHERE c.account = ?2 AND c.conversation_id = ?3"
+)
+"""A conversation's newest draft, with its category and the channel's kind (user, account,
+conversation_id). The draft's columns are null where it has none."""
 
 
 def see_more(
@@ -683,13 +765,7 @@ class Outbox:
 
     def role(self, account: str) -> str:
         """The user's role in an account; raises `NotFound` for one that is not theirs."""
-        rows = self.database.execute(
-            "SELECT role FROM account_members WHERE account = ? AND user_id = ?",
-            (account, self.user_id),
-        )
-        if not rows:
-            raise NotFound(f"there is no account {account!r} among yours")
-        return str(rows[0]["role"])
+        return _role(self.database.execute(_ROLE, (account, self.user_id)), account)
 
     def is_admin(self) -> bool:
         rows = self.database.execute(
@@ -761,33 +837,6 @@ class Outbox:
 
     # --- drafts
 
-    def draft(self, account: str, conversation_id: str) -> Row | None:
-        """The conversation's newest draft, with its category and the channel's kind; None if there
-        is no such conversation. The draft's columns are null where it has none."""
-        rows = self.database.execute(
-            "SELECT c.conversation_id, a.category, h.kind AS channel_kind, d.day, d.version, "
-            "d.outcome, d.text, d.gaps, d.flags, d.confidence, d.model, d.rests_on, "
-            "coalesce(d.language, a.language) AS language FROM conversations AS c "
-            "JOIN account_members AS m ON m.account = c.account AND m.user_id = ?1 "
-            "JOIN analyses AS a ON a.account = c.account AND a.conversation_id = c.conversation_id "
-            "AND a.day = c.day LEFT JOIN channels AS h ON h.account = c.account "
-            "AND h.channel_id = a.channel_id LEFT JOIN drafts AS d ON d.account = c.account "
-            "AND d.conversation_id = c.conversation_id AND d.day = c.day "
-            "WHERE c.account = ?2 AND c.conversation_id = ?3",
-            (self.user_id, account, conversation_id),
-        )
-        return rows[0] if rows else None
-
-    def edited_draft(self, account: str, conversation_id: str) -> Row | None:
-        """What a person made of the draft: `text`, `source_version`, `edited_by`."""
-        self.role(account)
-        rows = self.database.execute(
-            "SELECT text, source_version, edited_by, edited_at FROM draft_edits "
-            "WHERE account = ? AND conversation_id = ?",
-            (account, conversation_id),
-        )
-        return rows[0] if rows else None
-
     def keep_edit(
         self,
         account: str,
@@ -836,16 +885,6 @@ class Outbox:
                 *([feedback_statement(feedback)] if feedback else []),
             ]
         )
-
-    def rejected_by(self, account: str, conversation_id: str, source_version: str) -> str | None:
-        """Who turned this draft down."""
-        self.role(account)
-        rows = self.database.execute(
-            "SELECT rejected_by FROM draft_rejections WHERE account = ? AND conversation_id = ? "
-            "AND source_version = ?",
-            (account, conversation_id, source_version),
-        )
-        return rows[0]["rejected_by"] if rows else None
 
     # --- switches
 

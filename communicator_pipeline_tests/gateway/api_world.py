@@ -22,6 +22,7 @@ from communicator_pipeline.storage.accounts import Accounts, add_user
 from communicator_pipeline.storage.corrections import Corrections
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.dead_letters import DeadLetter, DeadLetters, bury
+from communicator_pipeline.storage.draft_versions import DraftVersion, keep_redraft
 from communicator_pipeline.storage.memories import Memories
 from communicator_pipeline.storage.notifications import Notice, Targets, notice
 from communicator_pipeline.storage.outbox import Outbox, raise_notice
@@ -136,6 +137,10 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
     IngestionQueue(database).put([QueuedPush(account, f"{mark}-push", f"{mark} body")])
     outbox.open_policy(account, f"question-{mark}", 0.9, 5, now)
     outbox.stop_sending(account, f"because of {mark}", now)
+    version = DraftVersion(
+        account, conversation, "base", f"Anew {mark}.", "ready", "redraft", user, now, "en"
+    )
+    keep_redraft(database, user, None, version, None)
     Settings(database, user).set("signature", mark)
     Settings(database, user).set(
         "taxonomy",

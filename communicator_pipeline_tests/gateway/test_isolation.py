@@ -59,6 +59,7 @@ ASKED: Mapping[str, Any] = {
     "day": "2026-11-02",
     "do": "say",
     "holds_for": "everyone",
+    "instruction": "",
     "key": "signature",
     "kind": None,
     "language": "en",

@@ -115,7 +115,7 @@ def analysis_of(data: Json, **changes: Any) -> Json:
     waiting = [m["n"] for m in messages if not m["me"] and "?" in m["text"]]
     answer = {
         "language": "en",
-        "category": "other",
+        "category": "question",
         "category_reason": "the double says so",
         "priority": 61,
         "priority_reasons": ["the double says so"],

@@ -22,6 +22,7 @@ from communicator_pipeline.gateway.api import (
     memories,
     notifying,
     people,
+    redrafts,
 )
 from communicator_pipeline.gateway.envelope import REFUSALS, Refusal
 
@@ -41,7 +42,9 @@ def router() -> APIRouter:
         dependencies=[Depends(_private), Depends(_KEY)],
         generate_unique_id_function=_name,
     )
-    for part in (people, accounts, conversations, corrections, deliveries, memories, notifying):
+    for part in (
+        people, accounts, conversations, corrections, deliveries, memories, notifying, redrafts,
+    ):  # fmt: skip
         routes.include_router(part.routes)
     return routes
 

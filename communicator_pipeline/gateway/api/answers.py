@@ -253,6 +253,9 @@ class Conversation(BaseModel):
     confidence: float
     flags: list[str]
     model: str
+    prompt: str  # its name and version; empty if no model was asked
+    stood_in: str  # why the offline analyser did it in a model's place; empty if it did not
+    withheld: list[str]  # "3 × card number": what the model was not shown
     assigned_to: str | None
     hidden: Literal["done", "snoozed"] | None
     snoozed_until: Utc | None
@@ -262,6 +265,10 @@ class Conversation(BaseModel):
     draft_reason: str | None
     draft_gaps: list[str] | None
     draft_rests_on: list[str] | None
+    draft_model: str | None
+    draft_prompt: str | None
+    draft_stood_in: str | None
+    draft_withheld: list[str] | None
 
 
 class File(BaseModel):
@@ -320,6 +327,10 @@ class Proposal(BaseModel):
     reply_to: str | None
     draft_outcome: Outcome | None
     draft_flags: list[str]
+    draft_gaps: list[str]
+    draft_reason: str
+    draft_model: str
+    redraft: int | None  # the number of the version, if somebody asked for it
     edited_by: str | None
     rejected_by: str | None
 
@@ -492,6 +503,10 @@ def proposal(found: approving.Proposal) -> Proposal:
         reply_to=found.target.reply_to,
         draft_outcome=found.draft_outcome,  # type: ignore[arg-type]  # the table checks it
         draft_flags=list(found.draft_flags),
+        draft_gaps=list(found.draft_gaps),
+        draft_reason=found.draft_reason,
+        draft_model=found.draft_model,
+        redraft=found.redraft,
         edited_by=found.edited_by,
         rejected_by=found.rejected_by,
     )

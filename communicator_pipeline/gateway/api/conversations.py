@@ -105,16 +105,11 @@ def read_conversation(
     outbox = Outbox(opened.database, identity.user_id)
     deliveries = outbox.deliveries(account, answers.NOT_OVER, conversation_id=conversation_id)
     waits = waits_of(opened, deliveries)
-    try:
-        proposal = answers.proposal(
-            approving.propose(opened.database, identity.user_id, account, conversation_id)
-        )
-    except NotFound:  # it holds nothing that somebody said: joins, renames
-        proposal = None
+    proposal = approving.proposed(opened.database, identity.user_id, account, conversation_id)
     return Answer(
         data=ConversationDetail(
             conversation=answers.conversation(row, datetime.now(UTC)),
-            proposal=proposal,
+            proposal=None if proposal is None else answers.proposal(proposal),
             deliveries=[answers.reply(delivery, waits) for delivery in deliveries],
             notices=[
                 Notice.model_validate(notice)

@@ -303,7 +303,7 @@ def approve(
     when = f"in {max(0, round(left))} s" if left < 120 else f"{found.send_at:%Y-%m-%d %H:%M} UTC"
     words = f"Approved: it leaves {when}." if found.is_new else "It was approved already."
     undo = "/inbox/undo" + query(approval=found.approval_id, of=of, conversation=conversation)
-    return _said(request, identity, words, undo=undo, warnings=found.warnings, goes_on=True)
+    return said(request, identity, words, undo=undo, warnings=found.warnings, goes_on=True)
 
 
 @router.post("/inbox/approve-all")
@@ -337,7 +337,7 @@ def approve_all(
     words = (
         f"Approved: {done} of {len(chosen)}." if chosen else "Choose conversations with x first."
     )
-    return _said(request, identity, words, warnings=refused, again=True)
+    return said(request, identity, words, warnings=refused, again=True)
 
 
 @router.post("/inbox/undo")
@@ -346,7 +346,7 @@ def undo(
 ) -> Response:
     approving.undo(opened.database, identity.user_id, approval)
     _note(opened, identity, "took back", of, conversation, approval)
-    return _said(request, identity, "Taken back.", again=True)
+    return said(request, identity, "Taken back.", again=True)
 
 
 @router.post("/inbox/edit")
@@ -361,7 +361,7 @@ def edit(
 ) -> Response:
     approving.edit(opened.database, identity.user_id, of, conversation, text, seen=seen or None)
     _note(opened, identity, "edited", of, conversation)
-    return _said(request, identity, "Kept. Approve it to send it.", again=True)
+    return said(request, identity, "Kept. Approve it to send it.", again=True)
 
 
 @router.post("/inbox/reject")
@@ -375,7 +375,7 @@ def reject(
 ) -> Response:
     approving.reject(opened.database, identity.user_id, of, conversation, why)
     _note(opened, identity, "rejected", of, conversation)
-    return _said(request, identity, "The draft is rejected.", again=True)
+    return said(request, identity, "The draft is rejected.", again=True)
 
 
 @router.post("/inbox/done")
@@ -391,7 +391,7 @@ def done(
     Triage(opened.database, identity.user_id).done(of, conversation, newest or None, now)
     _note(opened, identity, "done", of, conversation)
     back = "/inbox/reopen" + query(of=of, conversation=conversation)
-    return _said(
+    return said(
         request, identity, "Done. It comes back if somebody writes.", undo=back, goes_on=True
     )
 
@@ -413,7 +413,7 @@ def snooze(
     _note(opened, identity, "snoozed", of, conversation, utc_text(moment))
     back = "/inbox/reopen" + query(of=of, conversation=conversation)
     words = f"Snoozed until {moment.astimezone(zone):%A %H:%M}, or until somebody writes."
-    return _said(request, identity, words, undo=back, goes_on=True)
+    return said(request, identity, words, undo=back, goes_on=True)
 
 
 @router.post("/inbox/reopen")
@@ -422,7 +422,7 @@ def reopen(
 ) -> Response:
     Triage(opened.database, identity.user_id).reopen(of, conversation, datetime.now(UTC))
     _note(opened, identity, "reopened", of, conversation)
-    return _said(request, identity, "It is open again.", again=True)
+    return said(request, identity, "It is open again.", again=True)
 
 
 @router.post("/inbox/assign")
@@ -439,7 +439,7 @@ def assign(
     )
     _note(opened, identity, "assigned", of, conversation, to)
     words = f"Assigned to {to}." if to else "Assigned to nobody."
-    return _said(request, identity, words, again=True)
+    return said(request, identity, words, again=True)
 
 
 @router.post("/inbox/relabel")
@@ -457,7 +457,7 @@ def relabel(
     back = "/inbox/relabel/undo" + query(
         of=of, conversation=conversation, category=before.category, priority=before.priority
     )
-    return _said(request, identity, "Set.", undo=back, again=True)
+    return said(request, identity, "Set.", undo=back, again=True)
 
 
 @router.post("/inbox/relabel/undo")
@@ -472,7 +472,7 @@ def undo_relabel(
 ) -> Response:
     """Set again what was set before; nothing: as the analysis says."""
     _relabel(opened, identity, of, conversation, category or "", priority or "", "")
-    return _said(request, identity, "It is as it was.", again=True)
+    return said(request, identity, "It is as it was.", again=True)
 
 
 @router.post("/inbox/merge")
@@ -484,7 +484,7 @@ def merge(
     )
     _note(opened, identity, "merged", of, conversation, other)
     back = _taken_back(found.regrouping_id)
-    return _said(request, identity, f"Merged. {REGROUPED}", undo=back)
+    return said(request, identity, f"Merged. {REGROUPED}", undo=back)
 
 
 @router.post("/inbox/split")
@@ -496,7 +496,7 @@ def split(
     )
     _note(opened, identity, "split", of, conversation, message)
     back = _taken_back(found.regrouping_id)
-    return _said(request, identity, f"Split. {REGROUPED}", undo=back)
+    return said(request, identity, f"Split. {REGROUPED}", undo=back)
 
 
 @router.post("/inbox/regrouping/undo")
@@ -508,7 +508,7 @@ def undo_regrouping(
         opened, identity, f"took a {found.kind} back", found.account, found.conversation_id,
         regrouping,
     )  # fmt: skip
-    return _said(request, identity, f"Taken back. {REGROUPED}")
+    return said(request, identity, f"Taken back. {REGROUPED}")
 
 
 @router.post("/outbox/resolve")
@@ -525,13 +525,13 @@ def resolve(
         raise ValueError(f"choose one of: {', '.join(known)}")
     row = recovery.resolve(opened.database, identity.user_id, delivery, known[choice])
     _note(opened, identity, "resolved", row.delivery.account, row.conversation_id, choice)
-    return _said(request, identity, f"It is now {row.delivery.state}.")
+    return said(request, identity, f"It is now {row.delivery.state}.")
 
 
 @router.post("/outbox/read")
 def read_notices(request: Request, opened: Opened, identity: Writer, approval: Key) -> Response:
     Outbox(opened.database, identity.user_id).read_notices(approval, datetime.now(UTC))
-    return _said(request, identity, "Read.")
+    return said(request, identity, "Read.")
 
 
 # --- what a page is made of ------------------------------------------------------------------
@@ -617,16 +617,13 @@ def _thread(opened: Stores, identity: Identity, of: str, conversation: str) -> d
     )
     messages = together.add(lambda database: Inbox(database, user).messages(of, conversation))
     notices = together.add(lambda database: Outbox(database, user).notices(of))
+    proposal = together.add(lambda database: approving.proposed(database, user, of, conversation))
     together.ask()
-    try:
-        proposal = approving.propose(opened.database, user, of, conversation)
-    except NotFound:  # it holds nothing that somebody said: joins, renames
-        proposal = None
     return {
         "row": found.value,
         "key": f"{of} {conversation}",
         "messages": messages.value,
-        "proposal": proposal,
+        "proposal": proposal.value,
         "on_its_way": [r for r in replies.value if r.delivery.state in ALIVE],
         "went_out": [r for r in replies.value if r.delivery.state not in ALIVE][:5],
         "notices": [n for n in notices.value if n["conversation_id"] == conversation],
@@ -725,7 +722,7 @@ def _note(
     )
 
 
-def _said(
+def said(
     request: Request,
     identity: Identity,
     words: str,

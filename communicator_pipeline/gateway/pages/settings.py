@@ -20,12 +20,14 @@ from communicator_pipeline import user_settings
 from communicator_pipeline.delivery.hours import WEEKDAYS
 from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
 from communicator_pipeline.gateway.pages.rendering import page
+from communicator_pipeline.gateway.pages.together import Together
 from communicator_pipeline.notifying.addresses import LONGEST_ADDRESS
 from communicator_pipeline.notifying.targets import add_target
 from communicator_pipeline.notifying.telling import try_target
 from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.export import export, export_name
 from communicator_pipeline.storage.notifications import Targets, Told
+from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.user_settings import NotAValue
 
 router = APIRouter(include_in_schema=False)
@@ -194,8 +196,12 @@ def _page(
 ) -> Response:
     """The page; `key`, `typed`, `error`, `saved`: what was just done with a setting; `target`: what
     was just done with the notification targets."""
-    values = user_settings.values(opened, identity.user_id)
-    targets = Targets(opened.database, identity.user_id).all()
+    user, together = identity.user_id, Together(opened.database)
+    kept = together.add(lambda database: Settings(database, user).at_once())
+    owned = together.add(lambda database: Targets(database, user).all())
+    told = together.add(lambda database: Told(database, user).log(None, LAST_TOLD))
+    together.ask()
+    values, targets = user_settings.values_of(kept.value), owned.value
     if values["notify"] is None:
         values["notify"] = [one["name"] for one in targets]
     fields = [
@@ -210,7 +216,7 @@ def _page(
         zones=sorted(available_timezones()) if any(f.kind == "zone" for f in fields) else [],
         days=WEEKDAYS,
         targets=targets,
-        told=Told(opened.database, identity.user_id).log(None, LAST_TOLD),
+        told=told.value,
         said={"error": "", "saved": "", "name": "", **(target or {})},
     )
 

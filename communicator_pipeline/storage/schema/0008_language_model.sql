@@ -71,7 +71,7 @@ CREATE TABLE draft_versions (
     account TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
     conversation_id TEXT NOT NULL,
     number INTEGER NOT NULL,            -- 1, 2, … of the conversation
-    source_version TEXT NOT NULL,       -- what had been said when it was made
+    base_version TEXT NOT NULL,         -- what had been said, and drafted by the pipeline
     text TEXT NOT NULL,
     outcome TEXT NOT NULL,
     made_by TEXT NOT NULL,              -- 'pipeline', 'redraft' or 'user'
@@ -86,7 +86,6 @@ CREATE TABLE draft_versions (
     model TEXT NOT NULL,
     prompt TEXT NOT NULL,
     stood_in TEXT NOT NULL DEFAULT '',
-    run_id TEXT NOT NULL DEFAULT '',    -- Dagster's, where one made it
     made_at TEXT NOT NULL,
     PRIMARY KEY (account, conversation_id, number)
 ) WITHOUT ROWID;

@@ -122,6 +122,7 @@
     r: () => press("r"),
     d: () => press("d"),
     c: () => press("c"),
+    n: () => press("n"),
     s: () => press("s"),
     u: () => find("#toasts .undo")?.click(),
     x: () => {
