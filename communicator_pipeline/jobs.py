@@ -4,15 +4,17 @@ Belongs here: selections and how they run. A process per step would cost 4 CPU s
 every job uses the in-process executor.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
-from communicator_pipeline.assets import CHAIN, LEARNING, daily_digest, deliveries
+from communicator_pipeline.assets import CHAIN, COMPARING, LEARNING, daily_digest, deliveries
 from communicator_pipeline.assets.partition_runs import RunScope
+from communicator_pipeline.assets.shadows import ShadowScope
 from communicator_pipeline.delivery.dispatch import deliver_due
 from communicator_pipeline.delivery.policies import approve_by_policy
 from communicator_pipeline.delivery.recovery import recover
@@ -54,6 +56,13 @@ learn = dg.define_asset_job(
     selection=dg.AssetSelection.assets(*LEARNING),
     executor_def=dg.in_process_executor,
     description="What people did with the drafts of an account, and what that teaches.",
+)
+
+compare = dg.define_asset_job(
+    "compare",
+    selection=dg.AssetSelection.assets(*COMPARING),
+    executor_def=dg.in_process_executor,
+    description="Another prompt, model or memory set beside the live one, and the difference.",
 )
 
 connection_checks = dg.define_asset_job(
@@ -177,6 +186,12 @@ def run_config(
     return dg.RunConfig(ops={asset.key.to_user_string(): scope for asset in CHAIN})
 
 
+def compare_config(shadow: Mapping[str, Any], days: Iterable[str] = ()) -> dg.RunConfig:
+    """A comparison's config (`chain/shadows.config_of`): on these days only, if any are given."""
+    scope = ShadowScope(days=sorted(set(days)), **shadow)
+    return dg.RunConfig(ops={asset.key.to_user_string(): scope for asset in COMPARING})
+
+
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -192,6 +207,7 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     deliver_replies,
     ledger,
     learn,
+    compare,
     connection_checks,
     notify,
     housekeeping,

@@ -189,7 +189,7 @@ def run_range(
 ) -> FinishedRun:
     """One run of the chain over an account's stretch of months, in this process."""
     chosen = [day.day for day in run.days] if days is None else days
-    return _execute(
+    return execute(
         instance,
         job,
         run.account,
@@ -211,7 +211,7 @@ def digest_days(
     """The digests of an account's days from `first` to `last`, in one run."""
     register_accounts(stores, instance)
     config = dg.RunConfig(ops={"daily_digest": {"config": {"preview_text": preview}}})
-    return _execute(instance, job, account, first, last, config)
+    return execute(instance, job, account, first, last, config)
 
 
 def deliver(stores: Stores, instance: DagsterInstance, job: dg.JobDefinition) -> FinishedRun:
@@ -307,7 +307,7 @@ def digest_job(definitions: dg.Definitions) -> dg.JobDefinition:
     return definitions.resolve_job_def(digest.name)
 
 
-def _execute(
+def execute(
     instance: DagsterInstance,
     job: dg.JobDefinition,
     account: str,

@@ -12,10 +12,13 @@ import orjson
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from communicator_pipeline.analysis import Taxonomy
-from communicator_pipeline.chain.variants import taxonomy_of
-from communicator_pipeline.delivery.approving import timing_of
+from communicator_pipeline.chain.variants import taxonomy_of, withholding_of
+from communicator_pipeline.delivery.approving import timing_in
 from communicator_pipeline.delivery.hours import read_hours
+from communicator_pipeline.delivery.recovery import quiet_period
 from communicator_pipeline.ingestion.owner import touch_everything
+from communicator_pipeline.language_model.model import BUDGET_SETTING
+from communicator_pipeline.language_model.withholding import Withholding
 from communicator_pipeline.notifying.addresses import PRIVATE_SETTING, private_allowed
 from communicator_pipeline.notifying.telling import public_url
 from communicator_pipeline.notifying.when import read_quiet, read_time, read_zone
@@ -87,6 +90,16 @@ KINDS: dict[str, tuple[TypeAdapter[Any], str]] = {
         TypeAdapter(_Priority),
         "from which priority on you are told at once that a conversation needs a reply, 0 to 100",
     ),
+    "withhold": (
+        TypeAdapter(Withholding),
+        'what no language model is shown, {"secrets": "redact", "cards": "redact", "personal": '
+        '"block", "patterns": [{"name": "case", "match": "CASE-####", "action": "redact"}]}: '
+        "allow, redact or block",
+    ),
+    BUDGET_SETTING: (
+        TypeAdapter(Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]),
+        "USD that language models may cost you in a day (UTC)",
+    ),
 }
 """Setting → what it takes, and the same in words."""
 
@@ -98,6 +111,14 @@ INSTALLATION: dict[str, tuple[TypeAdapter[Any], str]] = {
     PRIVATE_SETTING: (
         TypeAdapter(bool),
         "whether notifications may go to private addresses: true or false",
+    ),
+    "quiet_seconds": (
+        TypeAdapter(_Seconds),
+        "how long after a lost answer nothing is decided about a reply",
+    ),
+    BUDGET_SETTING: (
+        TypeAdapter(Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]),
+        "USD that language models may cost anybody in a day (UTC)",
     ),
 }
 """The same of what holds for everybody, and whoever has the shell can set."""
@@ -133,7 +154,7 @@ def check(key: str, value: Any, installation: bool = False) -> Any:
         raise NotAValue(f"{key} should be JSON: {words}. {found}") from None
     except (TypeError, ValueError) as error:
         raise NotAValue(f"{key} should be JSON: {words}. {error}") from None
-    return kind.dump_python(checked)
+    return kind.dump_python(checked, mode="json")
 
 
 def _kind(key: str, installation: bool = False) -> tuple[TypeAdapter[Any], str]:
@@ -196,7 +217,12 @@ def unset_installation(stores: Stores, key: str) -> None:
 
 def values(stores: Stores, user_id: str) -> dict[str, Any]:
     """All settings of a user, defaults included."""
-    settings, timing = Settings(stores.database, user_id), timing_of(stores.database, user_id)
+    return values_of(Settings(stores.database, user_id).at_once())
+
+
+def values_of(settings: Settings) -> dict[str, Any]:
+    """The same, of settings that were read already."""
+    timing = timing_in(settings)
     return {
         "taxonomy": taxonomy_of(settings).model_dump(),
         "priority_people": sorted(settings.priority_people()),
@@ -212,6 +238,8 @@ def values(stores: Stores, user_id: str) -> dict[str, Any]:
         "notify": settings.notify(),
         "quiet_hours": settings.get("quiet_hours"),
         "urgent_priority": settings.urgent_priority(),
+        "withhold": withholding_of(settings).model_dump(),
+        BUDGET_SETTING: settings.get(BUDGET_SETTING),
     }
 
 
@@ -220,4 +248,6 @@ def installation_values(stores: Stores) -> dict[str, Any]:
     return {
         "public_url": public_url(stores.database),
         PRIVATE_SETTING: private_allowed(stores.database),
+        "quiet_seconds": quiet_period(stores.database).total_seconds(),
+        BUDGET_SETTING: Settings(stores.database, None).get(BUDGET_SETTING),
     }

@@ -43,6 +43,7 @@ CHAIN = [
     "inbox",
     "raw_messages",
 ]
+COMPARING = ["comparison", "shadow_analyses", "shadow_drafts"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     assert sorted(key.to_user_string() for key in graph.materializable_asset_keys) == sorted(
-        [*CHAIN, "daily_digest", "deliveries", "feedback", "reply_memory"]
+        [*CHAIN, *COMPARING, "daily_digest", "deliveries", "feedback", "reply_memory"]
     )
     assert sorted(f"{k.asset_key.to_user_string()}: {k.name}" for k in graph.asset_check_keys) == [
         "analyses: categories_are_in_the_taxonomy",
@@ -90,6 +91,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
         "reply_memory: memories_are_in_the_users_words",
     ]
     assert sorted(j.name for j in repository.get_all_jobs() if not j.name.startswith("__")) == [
+        "compare",
         "connection_checks",
         "deliver_replies",
         "digest",
@@ -123,7 +125,7 @@ def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
         assert node.description
         assert node.owners == ["team:inbox"]
         assert node.kinds
-        assert node.group_name in ("ingestion", "understanding", "answering")
+        assert node.group_name in ("ingestion", "understanding", "answering", "comparing")
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
 
 

@@ -91,12 +91,16 @@ def test_what_holds_for_everybody_is_set_for_everybody(
     assert installation_values(stores) == {
         "public_url": "http://127.0.0.1:8700",
         "private_targets": True,
+        "quiet_seconds": 120.0,
+        "model_budget_usd": None,
     }
     change_installation(stores, "public_url", "https://inbox.example.org")
     change_installation(stores, "private_targets", False)
     assert installation_values(stores) == {
         "public_url": "https://inbox.example.org",
         "private_targets": False,
+        "quiet_seconds": 120.0,
+        "model_budget_usd": None,
     }
     for wrong in ("inbox.example.org", "javascript:alert(1)", "https://", "https://a b"):
         with pytest.raises(NotAValue):

@@ -5,11 +5,14 @@ Belongs here: the order of the steps. Does not belong here: any of the steps.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from communicator_pipeline.analysis.analysis import Analysis, AnalysisError
 from communicator_pipeline.analysis.category import Choice, Sorter
 from communicator_pipeline.analysis.deadlines import Deadline, deadline_of
+from communicator_pipeline.analysis.label_model import LabelModel, Seen, features
 from communicator_pipeline.analysis.language import UNDETERMINED, LanguageModel
 from communicator_pipeline.analysis.needs_reply import THRESHOLD, ReplyNeed, decide
 from communicator_pipeline.analysis.priority import priority_of
@@ -25,6 +28,23 @@ ENOUGH_WORDS = 48
 
 SPAM_AT_LEAST = 2.0
 """Points of the spam category from which a conversation is flagged."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is known of a conversation before its priority is."""
+
+    transcript: Transcript
+    readings: list[Reading]
+    injected: list[Reading]
+    trusted: list[Reading]
+    language: str
+    sure: float
+    need: ReplyNeed
+    choice: Choice
+    marks: tuple[str, ...]
+    tone: float
+    heated: bool
 
 
 class OfflineAnalyser:
@@ -44,6 +64,18 @@ class OfflineAnalyser:
         self._reader = Reader(taxonomy)
         self._languages = LanguageModel()
         self._sorter = Sorter(taxonomy)
+        self._labels = LabelModel()
+
+    def following(self, labels: LabelModel) -> OfflineAnalyser:
+        """The same analyser, but what people's corrections taught has its say."""
+        followed = copy.copy(self)
+        followed._labels = labels
+        return followed
+
+    @property
+    def labels_digest(self) -> str:
+        """Of what corrections taught; "" if nothing."""
+        return self._labels.digest
 
     def analyse(self, transcripts: Sequence[Transcript]) -> list[Analysis]:
         """One analysis per transcript, in order. Raises on the first that cannot be read."""
@@ -58,7 +90,21 @@ class OfflineAnalyser:
                 transcript.conversation_id, f"{type(cause).__name__}: {cause}"
             ) from cause
 
-    def _analyse(self, transcript: Transcript) -> Analysis:
+    def seen(self, transcript: Transcript) -> Seen | None:
+        """What training needs to know of one conversation; None for what is suspicious, from which
+        nothing is learnt and in which nothing that was learnt counts."""
+        read = self._read(transcript)
+        if _is_suspicious(read.marks):
+            return None
+        names = self._taxonomy.names
+        return Seen(
+            features(read.trusted, transcript.channel_kind),
+            read.choice.scores,
+            names.index(read.choice.name),
+            tuple(self._priority(read, name)[0] for name in names),
+        )
+
+    def _read(self, transcript: Transcript) -> _Read:
         readings = [
             self._reader.read(turn, place)
             for place, turn in enumerate(transcript.turns)
@@ -73,22 +119,40 @@ class OfflineAnalyser:
         if spam and need.needed:
             need = ReplyNeed(False, need.score / 4, "looks like spam", None, "")
         marks = flags(readings, injected, spam)
-        tone, heated = tone_of(trusted, language)
-        priority, reasons = priority_of(
-            transcript,
-            trusted,
-            need,
-            self._categories.get(choice.name),
-            tone,
-            heated,
-            _deadline(need, trusted, language),
+        return _Read(
+            transcript, readings, injected, trusted, language, sure, need, choice, marks,
+            *tone_of(trusted, language),
+        )  # fmt: skip
+
+    def _priority(self, read: _Read, category: str) -> tuple[int, tuple[str, ...]]:
+        return priority_of(
+            read.transcript,
+            read.trusted,
+            read.need,
+            self._categories.get(category),
+            read.tone,
+            read.heated,
+            _deadline(read.need, read.trusted, read.language),
             self._priority_people,
-            marks,
+            read.marks,
         )
-        summary, sources = summarise(readings, need, language, injected)
+
+    def _analyse(self, transcript: Transcript) -> Analysis:
+        read = self._read(transcript)
+        need, choice = read.need, read.choice
+        learns = bool(self._labels.digest) and not _is_suspicious(read.marks)
+        found = features(read.trusted, transcript.channel_kind) if learns else ()
+        if learns:
+            choice = self._labels.sort(found, choice)
+        priority, reasons = self._priority(read, choice.name)
+        if learns:
+            priority, why = self._labels.rank(found, priority)
+            reasons += (why,) if why else ()
+        summary, sources = summarise(read.readings, need, read.language, read.injected)
+        certain = min(max(read.sure, 0.2), choice.confidence, _certainty(need))
         return Analysis(
             conversation_id=transcript.conversation_id,
-            language=language,
+            language=read.language,
             category=choice.name,
             category_reason=choice.reason,
             priority=priority,
@@ -99,9 +163,9 @@ class OfflineAnalyser:
             waiting_since=need.waiting_since,
             summary=summary,
             summary_message_ids=sources,
-            sentiment=tone,
-            confidence=round(min(max(sure, 0.2), choice.confidence, _certainty(need)), 4),
-            flags=marks,
+            sentiment=read.tone,
+            confidence=round(certain, 4),
+            flags=read.marks,
         )
 
     def _language(self, readings: Sequence[Reading]) -> tuple[str, float]:
@@ -122,6 +186,11 @@ class OfflineAnalyser:
         if choice.name != "spam" or any(r.turn.from_me for r in readings):
             return False
         return choice.scores[self._taxonomy.names.index("spam")] >= SPAM_AT_LEAST
+
+
+def _is_suspicious(marks: Sequence[str]) -> bool:
+    """Whether it speaks to software or advertises: no words of it move anything."""
+    return "injection" in marks or "spam" in marks
 
 
 def _deadline(need: ReplyNeed, readings: Sequence[Reading], language: str) -> Deadline | None:

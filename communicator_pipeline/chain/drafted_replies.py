@@ -114,7 +114,8 @@ def materialise(
             stores, account, days, asked, longest=drafter.longest or LONGEST_TRANSCRIPT
         )
         memories = active_memories(stores.database, account) if variant.memories else []
-        handled = handled_drafts(stores.database, account)
+        # What people decided about is the live draft.
+        handled = handled_drafts(stores.database, account) if variant is LIVE else set()
         fingerprint = drafter.fingerprint()
         old = {
             day: stores.lake.rows_by("conversation_id", asset, partition, manifest, day)

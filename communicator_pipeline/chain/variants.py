@@ -2,7 +2,7 @@
 
 Belongs here: putting together analyser and reader out of what is configured. Does not belong
 here: materialising what they make (`analyses.py`, `drafted_replies.py`), comparing
-(`comparing.py`).
+(`comparison.py`, `shadows.py`).
 """
 
 from __future__ import annotations

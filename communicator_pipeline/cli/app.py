@@ -10,6 +10,8 @@ import typer
 from communicator_pipeline.cli import (
     accounts,
     backups,
+    comparing,
+    contacts,
     correcting,
     dead_letters,
     delivering,
@@ -20,6 +22,7 @@ from communicator_pipeline.cli import (
     model,
     notifying,
     people,
+    prompts,
     reading,
     running,
     sandbox,
@@ -65,6 +68,7 @@ app.command("drafts")(delivering.drafts)
 app.command("approve")(delivering.approve)
 app.command("edit")(delivering.edit)
 app.command("reject")(delivering.reject)
+app.command("redraft")(delivering.redraft)
 app.command("undo")(delivering.undo)
 app.command("outbox")(delivering.outbox)
 app.command("resolve")(delivering.resolve)
@@ -85,7 +89,10 @@ app.add_typer(people.keys, name="keys")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(settings.app, name="settings")
 app.add_typer(memories.app, name="memories")
+app.add_typer(contacts.app, name="contacts")
 app.add_typer(model.app, name="model")
+app.add_typer(prompts.app, name="prompts")
+app.command("compare")(comparing.compare)
 app.add_typer(notifying.app, name="notify")
 app.add_typer(sandbox.app, name="sandbox")
 app.command("materialize")(running.materialize)

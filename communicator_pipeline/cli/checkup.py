@@ -13,10 +13,13 @@ from typing import Literal
 
 import apsw
 
+from communicator_pipeline.language_model.configuration import read_configuration
+from communicator_pipeline.language_model.limits import trouble_with
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.storage import Stores, home, open_local
 from communicator_pipeline.storage.accounts import account_keys, load_account, users
 from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.notifications import troubled_targets
 from communicator_pipeline.storage.queue import IngestionQueue
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import Workers
@@ -62,6 +65,8 @@ def checkup() -> list[Finding]:
         _pushes,
         _work,
         _letters,
+        _notifications,
+        _language_model,
     ]
     for check in checks:
         try:
@@ -210,3 +215,31 @@ def _letters(stores: Stores) -> Finding:
     count = rows[0]["n"]
     advice = "communicator dead-letters list says why" if count else ""
     return Finding("dead letters", "warning" if count else "ok", str(count), advice)
+
+
+def _notifications(stores: Stores) -> Finding:
+    troubled = troubled_targets(stores.database)
+    if not troubled:
+        return Finding("notifications", "ok", "every target took its last message")
+    told = "; ".join(
+        f"{row['name']} of {row['user_id']}, since {row['trouble_since'][:16]}: {row['trouble']}"
+        for row in troubled
+    )
+    first = troubled[0]
+    advice = f"communicator notify test '{first['name']}' --user {first['user_id']}"
+    return Finding("notifications", "warning", told, advice)
+
+
+def _language_model(stores: Stores) -> Finding:
+    models = read_configuration(stores)
+    if models is None:
+        return Finding("language model", "ok", "none is set: the offline analyser does everything")
+    configured = [one for one in (models.first, models.second) if one is not None]
+    troubles = [
+        f"{one.model}: {trouble[1]} (asked again after {trouble[0]:%Y-%m-%d %H:%M} UTC)"
+        for one in configured
+        if (trouble := trouble_with(stores.database, one.endpoint)) is not None
+    ]
+    if troubles:
+        return Finding("language model", "warning", "; ".join(troubles), "communicator model test")
+    return Finding("language model", "ok", ", ".join(one.model for one in configured))

@@ -28,6 +28,7 @@ from communicator_pipeline.delivery.approving import (
 from communicator_pipeline.delivery.clock import Clock, read_clock
 from communicator_pipeline.delivery.gates import gates_of
 from communicator_pipeline.delivery.senders import promise_of
+from communicator_pipeline.drafting.checking import TO_EVERYBODY, called
 from communicator_pipeline.drafting.facts import GAP
 from communicator_pipeline.platforms.protocol import Sending, Target
 from communicator_pipeline.storage import Stores
@@ -46,8 +47,6 @@ _LINK = re.compile(
     r"(?:https?://|www\.)[^\s<>\"']+|(?<![\w@.])(?:[a-z0-9-]+\.)+[a-z]{2,}/[^\s<>\"']*",
     re.IGNORECASE,
 )
-_MENTION = re.compile(r"<@([^<>|\s]+)>|(?<![\w@./])@([\w.-]*\w)")
-_TO_EVERYBODY = frozenset({"channel", "here", "everyone", "all", "room"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ class Candidate:
     messages: Sequence[SourceMessage]  # of the conversation, in order
     rejected: bool = False  # a person turned this very draft down
     edited: bool = False  # a person changed it
+    redrafted: bool = False  # a person had it made anew
 
 
 def reasons_against(candidate: Candidate, policy: Policy | None) -> list[str]:
@@ -102,6 +102,8 @@ def reasons_against(candidate: Candidate, policy: Policy | None) -> list[str]:
         found.append("a person turned this draft down")
     if candidate.edited:
         found.append("a person changed this draft and has not approved it")
+    if candidate.redrafted:
+        found.append("a person asked for this draft and has not approved it")
     return found
 
 
@@ -123,16 +125,11 @@ def _reaches_more(candidate: Candidate) -> list[str]:
     if threads and candidate.target.thread_id not in threads:
         found.append("it leaves the thread for the whole chat")
     people = {m.author_id for m in candidate.messages} | {m.author for m in candidate.messages}
-    people |= {name for m in candidate.messages for name in _mentioned(m.text)}
-    more = [name for name in _mentioned(candidate.text) if name not in people]
-    more += [n for n in _mentioned(candidate.text) if n in _TO_EVERYBODY and n not in more]
+    people |= {name for m in candidate.messages for name in called(m.text)}
+    more = called(candidate.text) - (people - TO_EVERYBODY)
     if more:
-        found.append(f"it calls people who are not in the thread: {', '.join(more)}")
+        found.append(f"it calls people who are not in the thread: {', '.join(sorted(more))}")
     return found
-
-
-def _mentioned(text: str) -> list[str]:
-    return [by_id or by_name for by_id, by_name in _MENTION.findall(text)]
 
 
 def _bare(link: str) -> str:
@@ -222,4 +219,5 @@ def _candidate(platform: str, row: dict[str, object], proposal: Proposal) -> Can
         proposal.messages,
         proposal.rejected_by is not None,
         proposal.edited_by is not None,
+        proposal.redraft is not None,
     )

@@ -93,6 +93,10 @@ class Recovered:
     swept: Swept = field(default_factory=Swept)
 
 
+class NoQuestion(ValueError):
+    """Nobody has to decide about the delivery (any more); the message says why."""
+
+
 class Option(NamedTuple):
     """One of the choices, and what it risks."""
 
@@ -289,7 +293,7 @@ def question(database: Database, user_id: str, delivery_id: str) -> Question:
     question (any more)."""
     row = Outbox(database, user_id).get(delivery_id)
     if row.delivery.state != "needs_human":
-        raise ValueError(f"{delivery_id} asks for nothing: it is {row.delivery.state}")
+        raise NoQuestion(f"{delivery_id} asks for nothing: it is {row.delivery.state}")
     echo = echo_of(database, row)
     hint = (
         f"a message of yours with the same words has stood there since {echo[1]:%Y-%m-%d %H:%M} UTC"
@@ -310,7 +314,8 @@ def resolve(
     """Do what a person says about a delivery that only they can tell about.
 
     "send it again" goes through everything that any delivery goes through: a newer message takes it
-    back. Raises `NotFound`, `PermissionError`, and `ValueError` if it is no question (any more).
+    back. Raises `NotFound`, `PermissionError`, `NoQuestion` if it is none (any
+    more), and `ValueError` for a choice that there is not.
     """
     outbox = Outbox(database, user_id)
     row = outbox.get(delivery_id)
@@ -318,7 +323,7 @@ def resolve(
     if role not in MAY_APPROVE:
         raise PermissionError(f"you are a {role} of {row.delivery.account}: ask an owner of it")
     if row.delivery.state != "needs_human":
-        raise ValueError(f"{delivery_id} asks for nothing: it is {row.delivery.state}")
+        raise NoQuestion(f"{delivery_id} asks for nothing: it is {row.delivery.state}")
     by = By(clock(), f"user:{user_id}")
     change: Change
     if choice == "it was sent":
@@ -332,7 +337,7 @@ def resolve(
         known = ", ".join(repr(option.choice) for option in options(row.platform))
         raise ValueError(f"{choice!r} is none of the choices ({known})")
     if not write(database, [change])[0]:
-        raise ValueError(f"somebody else has just decided about {delivery_id}: look again")
+        raise NoQuestion(f"somebody else has just decided about {delivery_id}: look again")
     if choice == "send it again":
         # What it waited for a person does not make it too old.
         prolong(database, row.delivery.approval_id, by.now.wall + (row.expires_at - row.send_at))

@@ -23,7 +23,7 @@ from communicator_pipeline.drafting.draft import Draft
 from communicator_pipeline.drafting.learnt import Chosen, described
 from communicator_pipeline.drafting.memory import ReplyMemory
 from communicator_pipeline.drafting.offline import OfflineDrafter, message_to_answer
-from communicator_pipeline.language_model.asking import Answer, NoAnswer, Request, Usage
+from communicator_pipeline.language_model.asking import Answer, NoAnswer, Request, Trouble, Usage
 from communicator_pipeline.language_model.conversations import LONGEST, ConversationReader, Shown
 from communicator_pipeline.language_model.model import LanguageModel
 from communicator_pipeline.messages import Transcript, Turn
@@ -31,6 +31,9 @@ from communicator_pipeline.prompts import PromptVersion
 
 MOST_EXAMPLES = 3
 """Earlier answers of the owner's that a prompt shows."""
+
+STRANGE_ANSWER = "strange_answer"
+"""The flag of a draft in whose place a model gave no answer of use."""
 
 MEMORY = "memory:"
 """In `rests_on`, what is no message but a memory."""
@@ -149,7 +152,9 @@ class Drafter:
                 found[n] = _stood_in(offline[n], answer)
             else:
                 memories = chosen.get(items[n][0].conversation_id, ())
-                found[n] = self._drafted(items[n], memories, one, answer, request.prompt.name)
+                found[n] = self._drafted(
+                    items[n], memories, wish, one, answer, request.prompt.name
+                )
         return found
 
     def _request(
@@ -229,6 +234,7 @@ class Drafter:
         self,
         item: tuple[Transcript, Analysis],
         memories: Sequence[Chosen],
+        wish: Wish | None,
         shown: Shown,
         answer: Answer[ProposedReply],
         prompt: str,
@@ -237,8 +243,11 @@ class Drafter:
         value = answer.value
         asked = message_to_answer(transcript, analysis)
         said = [turn.text for turn in transcript.turns]
-        said += [each.memory.rule.words for each in memories]  # what the owner themselves wrote
-        found = checked(value.text, said)
+        # What the owner themselves wrote.
+        said += [each.memory.rule.words for each in memories]
+        said += [wish.instruction] if wish else []
+        people = {name for turn in transcript.turns for name in (turn.author_id, turn.author_name)}
+        found = checked(value.text, said, people)
         outcome = value.outcome
         if outcome != "no_reply":
             outcome = "needs_fill" if found.gaps or found.flags else "ready"
@@ -283,8 +292,16 @@ def _problems(numbers: frozenset[int], memories: frozenset[str], value: Proposed
 
 
 def _stood_in(offline: Drafted, failure: NoAnswer) -> Drafted:
+    draft = offline.draft
+    if failure.trouble in (Trouble.INVALID, Trouble.REFUSED):
+        # What was said may have brought the model to it: a person looks before anything goes out.
+        draft = replace(draft, flags=(*draft.flags, STRANGE_ANSWER))
     return replace(
-        offline, stood_in=str(failure), passes=failure.trouble.passes, usage=failure.usage
+        offline,
+        draft=draft,
+        stood_in=str(failure),
+        passes=failure.trouble.passes,
+        usage=failure.usage,
     )
 
 

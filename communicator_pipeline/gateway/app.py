@@ -24,7 +24,14 @@ from communicator_pipeline.gateway.access import access_of_environment
 from communicator_pipeline.gateway.envelope import refusal
 from communicator_pipeline.gateway.identity import Limiter, TooManyRequests
 from communicator_pipeline.gateway.metrics import add_metrics
-from communicator_pipeline.gateway.pages import figures, inbox, memories, redrafting, signing_in
+from communicator_pipeline.gateway.pages import (
+    contacts,
+    figures,
+    inbox,
+    memories,
+    redrafting,
+    signing_in,
+)
 from communicator_pipeline.gateway.pages.rendering import STATIC, asset
 from communicator_pipeline.gateway.queue_writer import QueueWriter
 from communicator_pipeline.platforms import platforms
@@ -75,6 +82,7 @@ def create_app(stores: Stores) -> FastAPI:
     app.include_router(signing_in.router)
     app.include_router(inbox.router)
     app.include_router(figures.router)
+    app.include_router(contacts.router)
     app.include_router(memories.router)
     app.include_router(redrafting.router)
 

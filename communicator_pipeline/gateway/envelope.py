@@ -16,8 +16,10 @@ from starlette.exceptions import HTTPException
 
 from communicator_pipeline.chain.redrafting import NotRedrafted
 from communicator_pipeline.delivery.approving import NotApproved, TooLate
+from communicator_pipeline.delivery.recovery import NoQuestion
 from communicator_pipeline.gateway.identity import TooManyRequests
 from communicator_pipeline.storage.accounts import NotFound
+from communicator_pipeline.storage.contacts import Taken
 from communicator_pipeline.storage.sign_in import NotSignedIn, TooManyFailures
 
 Data = TypeVar("Data")
@@ -77,6 +79,8 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (NotApproved, 409, "not_approved"),
     (NotRedrafted, 409, "not_redrafted"),
     (TooLate, 409, "too_late"),
+    (NoQuestion, 409, "too_late"),
+    (Taken, 409, "taken"),
     (ValueError, 422, "not_valid"),
 )
 

@@ -103,8 +103,9 @@ Writer = Annotated[Identity, Depends(writer)]
 Opened = Annotated[Stores, Depends(stores_of)]
 
 
-def identify(request: Request) -> Identity | None:
-    """Who asks; None if nobody that we know. A key goes before a cookie."""
+def identify(request: Request, is_use: bool = True) -> Identity | None:
+    """Who asks; None if nobody that we know. A key goes before a cookie. `is_use`: a session that
+    is not used ends after a while."""
     database, now = stores_of(request).database, datetime.now(UTC)
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme.casefold() == "bearer":
@@ -113,7 +114,7 @@ def identify(request: Request) -> Identity | None:
             return None
         return Identity(key.user_id, key.is_admin, key.scope == "write", f"key:{key.key_id}")
     secret = request.cookies.get(cookie_name(request))
-    session = session_of(database, secret, now) if secret else None
+    session = session_of(database, secret, now, is_use) if secret else None
     if session is None:
         return None
     if access_of(request) is not None and verified_user(request) != session.user_id:

@@ -238,6 +238,9 @@ def _delete_objects(stores: Stores, account: str) -> int:
     keys = [attachment_key(sha256) for sha256 in _contents_of_nobody_else(stores, account)]
     for prefix in _prefixes(account):
         keys += [info.key for info in objects.list(prefix)]
+    for asset in _COMPARED:
+        compared = objects.list(f"lake/{asset}@")
+        keys += [info.key for info in compared if info.key.split("/")[2] == account]
     for key in keys:
         objects.delete(key)
     return len(keys)
@@ -252,6 +255,10 @@ def _prefixes(account: str) -> list[str]:
         f"digests/{account}/",
         *(f"lake/{asset}/{account}/" for asset in assets),
     ]
+
+
+_COMPARED = ("analyses", "drafted_replies", "answers_drafted_again", "comparison")
+"""Assets that comparisons keep side partitions of, `lake/analyses@NAME/…`."""
 
 
 def _contents_of_nobody_else(stores: Stores, account: str) -> set[str]:

@@ -4,8 +4,9 @@ Belongs here: putting a transcript into the prompt's JSON, and shortening what d
 not belong here: what is asked about it (`analysis/by_model.py`, `drafting/by_model.py`).
 
 What does not fit is never left out in silence. Older messages are summarised in stretches whose
-borders depend on the messages' places alone, so that a new message changes none of them and
-their summaries are kept answers. A message that is too long by itself says how much is missing.
+borders depend on the messages' places and lengths alone, so that a new message changes none of
+them and their summaries are kept answers. A message that is too long by itself says how much is
+missing.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ LONGEST = 5_000
 
 STRETCH = 20
 """Messages that are summarised together; and summaries, where there are too many of them."""
+
+_STEPS = (STRETCH, 5, 1)
+"""Messages in a stretch: fewer where so many would not fit into one question, or where they would
+leave little of the newest ones as they are."""
 
 MOST_SUMMARIES = 30
 
@@ -187,9 +192,6 @@ def _shown(
     begin = 0
     if sum(sizes) > limit:
         begin = _begin(messages, sizes, limit * 2 // 3)
-    stretches: dict[int, list[dict[str, Any]]] = {}
-    for message in messages[:begin]:
-        stretches.setdefault((message["n"] - 1) // STRETCH, []).append(message)
     data: dict[str, Any] = {
         "channel": rules.shown(transcript.channel_name, withheld),
         "kind": transcript.channel_kind,
@@ -199,24 +201,51 @@ def _shown(
     if transcript.left_out:
         data["not_shown"] = transcript.left_out
     shown = Shown(data, {number: turn.message_id for number, turn in numbered}, in_words(withheld))
-    return shown, [{"messages": each} for each in stretches.values()]
+    return shown, [{"messages": each} for each in _stretches(messages, sizes, begin, limit)]
 
 
 def _begin(messages: Sequence[dict[str, Any]], sizes: Sequence[int], room: int) -> int:
     """Where what is shown verbatim begins: at a stretch's border, as early as there is room, and
     with the newest message in any case."""
-    begin = len(messages)
-    size = 0
-    for place in range(len(messages) - 1, -1, -1):
-        size += sizes[place]
-        if size > room:
-            break
-        first_of_stretch = place == 0 or (
-            (messages[place]["n"] - 1) // STRETCH != (messages[place - 1]["n"] - 1) // STRETCH
+    first, size = len(messages) - 1, sizes[-1]
+    while first > 0 and size + sizes[first - 1] <= room:
+        first -= 1
+        size += sizes[first]
+    latest = first + (len(messages) - first) // 2  # else little would be left as it is
+    for step in _STEPS:
+        for place in range(first, latest + 1):
+            if place == 0 or _block(messages[place], step) != _block(messages[place - 1], step):
+                return place
+    raise AssertionError("each message begins a stretch of one")
+
+
+def _stretches(
+    messages: Sequence[dict[str, Any]], sizes: Sequence[int], begin: int, limit: int
+) -> list[list[dict[str, Any]]]:
+    """The messages before `begin` in stretches, the longest that are over by then and fit into
+    one question."""
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    lengths = {step: Counter[int]() for step in _STEPS}
+    for message, size in zip(messages[:begin], sizes[:begin], strict=True):
+        for step in _STEPS:
+            lengths[step][_block(message, step)] += size
+    for message in messages[:begin]:
+        step = next(
+            step
+            for step in _STEPS
+            if step == 1
+            or (
+                _block(message, step) < _block(messages[begin], step)
+                and lengths[step][_block(message, step)] <= limit
+            )
         )
-        if first_of_stretch:
-            begin = place
-    return min(begin, len(messages) - 1) if begin == len(messages) else begin
+        found.setdefault((step, _block(message, step)), []).append(message)
+    return list(found.values())
+
+
+def _block(message: dict[str, Any], step: int) -> int:
+    """The stretch that a message stands in, by its number."""
+    return int((message["n"] - 1) // step)
 
 
 def _message(

@@ -129,5 +129,17 @@ def _is_phone(found: str) -> bool:
 
 
 def _as_regex(match: str) -> str:
-    parts = {"#": r"\d", "*": r"\S{0,80}"}
-    return "".join(parts.get(c, re.escape(c)) for c in match)
+    """Each part is taken where it stands first (the group is atomic): trying the others too would
+    multiply with every `*`."""
+    first, *others = ("".join(r"\d" if c == "#" else re.escape(c) for c in part)
+                      for part in match.split("*"))  # fmt: skip
+    found = first
+    for place, part in enumerate(others, start=1):
+        if part:
+            found += rf"(?>\S{{0,{_RUN}}}?{part})"
+        elif place == len(others):
+            found += rf"\S{{0,{_RUN}}}"
+    return found
+
+
+_RUN = 80  # characters that a `*` stands for at most

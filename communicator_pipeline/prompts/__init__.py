@@ -34,8 +34,12 @@ from communicator_pipeline.storage.settings import Settings
 SHIPPED = {"analyse": "1", "draft": "1", "compact": "1"}
 """The version of each purpose that is used where nobody promoted another."""
 
-PROMOTED = "prompts"
-"""The installation's setting: purpose → version."""
+PROMOTED = "prompt_"
+"""What the installation's settings begin with that hold, for a purpose, the versions that were in
+use: a list, the last of them is."""
+
+MOST_REMEMBERED = 20
+"""Versions that were in use, the newest: so far one can go back."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,40}")
 
@@ -113,12 +117,35 @@ def load(purpose: str, version: str) -> PromptVersion:
 
 def current(database: Database, purpose: str) -> PromptVersion:
     """The version in use: the one that was promoted, else the shipped one."""
-    promoted = Settings(database, None).get(PROMOTED) or {}
-    return load(purpose, promoted.get(purpose) or SHIPPED[purpose])
+    return load(purpose, history(database, purpose)[-1])
 
 
-def promote(database: Database, purpose: str, version: str) -> None:
-    """From now on this version is used; raises `NoSuchPrompt`."""
+def history(database: Database, purpose: str) -> list[str]:
+    """The versions that were in use, in order; the last one is."""
+    return list(Settings(database, None).get(PROMOTED + purpose) or [SHIPPED[purpose]])
+
+
+def promote(database: Database, purpose: str, version: str) -> bool:
+    """From now on this version is used; returns whether another one was before. Raises
+    `NoSuchPrompt`. Whether it is a good one is not looked at here (`checking.py`)."""
     load(purpose, version)
-    settings = Settings(database, None)
-    settings.set(PROMOTED, {**(settings.get(PROMOTED) or {}), purpose: version})
+    used = history(database, purpose)
+    if used[-1] == version:
+        return False
+    Settings(database, None).set(PROMOTED + purpose, [*used, version][-MOST_REMEMBERED:])
+    return True
+
+
+def go_back(database: Database, purpose: str) -> str:
+    """From now on the version before the current one is used, which is returned; raises
+    `NoSuchPrompt` if there was none, or it is not there any more."""
+    if purpose not in SHIPPED:
+        raise NoSuchPrompt(
+            f"there are no prompts for {purpose!r} (there are: {', '.join(SHIPPED)})"
+        )
+    used = history(database, purpose)
+    if len(used) < 2:
+        raise NoSuchPrompt(f"{purpose}/{used[-1]} is the first one in use: there is none before it")
+    load(purpose, used[-2])
+    Settings(database, None).set(PROMOTED + purpose, used[:-1])
+    return used[-2]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database, Row, carry_rows, now_text
+from communicator_pipeline.storage.outbox import Outbox
 from communicator_pipeline.storage.work import WorkQueue
 
 LONGEST_PAYLOAD = 64_000  # characters: enough to see what it is, far below a row's 2 MB
@@ -142,8 +143,8 @@ class DeadLetters:
         return rows[0]
 
     def resolve(self, dead_letter_id: str) -> None:
-        """Close a letter."""
-        self.get(dead_letter_id)
+        """Close a letter; raises `NotFound`, and `PermissionError` for a viewer."""
+        self._must_answer(self.get(dead_letter_id)["account"])
         self.database.execute(
             "UPDATE dead_letters SET state = 'resolved' WHERE dead_letter_id = ?",
             (dead_letter_id,),
@@ -153,14 +154,18 @@ class DeadLetters:
         """Have the letter's day materialised again, with a fresh count of tries.
 
         Returns the day, or None for a letter that an import left: that is tried again by the
-        caller, who has the payload.
+        caller, who has the payload. Raises as `resolve` does.
         """
         letter = self.get(dead_letter_id)
+        self._must_answer(letter["account"])
         if letter["day"] is None:
             return None
         self.resolve(dead_letter_id)
         WorkQueue(self.database).mark(letter["account"], [letter["day"]], "dead letter retried")
         return str(letter["day"])
+
+    def _must_answer(self, account: str) -> None:
+        Outbox(self.database, self.user_id).must_approve(account)
 
 
 def _plain(text: str | None) -> str | None:

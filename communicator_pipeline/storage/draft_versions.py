@@ -99,14 +99,6 @@ REDRAFTED = (
 `base_version` is what there is."""
 
 
-def redrafted(
-    database: Database, account: str, conversation_id: str, base_version: str
-) -> Row | None:
-    """The redraft that counts, if there is one."""
-    rows = database.execute(REDRAFTED, (account, conversation_id))
-    return rows[0] if rows and rows[0]["base_version"] == base_version else None
-
-
 def _insert(version: DraftVersion, unless_newest: bool = False) -> Statement:
     newest = (
         " AND NOT EXISTS (SELECT 1 FROM (SELECT text FROM draft_versions WHERE account = ?1 "

@@ -24,7 +24,7 @@ PAGE = 200
 
 _JSON = frozenset(
     "attachments reactions people priority_reasons summary_message_ids flags gaps rests_on me "
-    "value draft".split()
+    "value draft about rule sources withheld".split()
 )
 """Columns that hold JSON."""
 
@@ -69,14 +69,14 @@ _OF_ACCOUNTS = (
         "conversation_id, day, as_of, channel_id, started_at, last_message_at, last_author, "
         "message_count, people, language, category, category_reason, priority, priority_reasons, "
         "needs_reply, needs_reply_score, needs_reply_reason, waiting_since, summary, "
-        "summary_message_ids, sentiment, confidence, flags, model",
+        "summary_message_ids, sentiment, confidence, flags, model, prompt, stood_in, withheld",
         ("conversation_id", "day"),
     ),
     _Table(
         "draft",
         "drafts",
         "conversation_id, day, version, outcome, text, language, gaps, rests_on, reason, flags, "
-        "confidence, model",
+        "confidence, model, prompt, stood_in, withheld",
         ("conversation_id", "day", "version"),
     ),
     _Table(
@@ -106,9 +106,53 @@ _OF_ACCOUNTS = (
         "confirmed_at, reason, changed_at, changed_by",
         ("delivery_id",),
     ),
+    _Table(
+        "regrouping",
+        "regroupings",
+        "id, regrouping_id, message_id, parent_message_id, conversation_id, "
+        "other_conversation_id, made_by, made_at, undone_by, undone_at",
+        ("id",),
+    ),
+    _Table(
+        "relabel",
+        "relabels",
+        "id, conversation_id, category, priority, before_category, before_priority, why, "
+        "made_by, made_at",
+        ("id",),
+    ),
+    _Table(
+        "feedback",
+        "feedback",
+        "feedback_id, conversation_id, kind, user_id, at, source_version, approval_id, draft_text, "
+        "final_text, note, model, draft_day, draft_version, category, language, rests_on, "
+        "person_id, person_name, about",
+        ("feedback_id",),
+    ),
+    _Table(
+        "memory",
+        "memories",
+        "memory_id, user_id, scope, kind, language, rule, text, sources, state, created_at, "
+        "edited_by, edited_at",
+        ("memory_id",),
+    ),
+    _Table(
+        "draft_version",
+        "draft_versions",
+        "conversation_id, number, text, outcome, made_by, user_id, instruction, language, gaps, "
+        "rests_on, reason, flags, confidence, model, prompt, stood_in, made_at",
+        ("conversation_id", "number"),
+    ),
 )
 
 _OF_THE_USER = (
+    (
+        "contact",
+        "SELECT c.contact_id, c.name, c.created_at, (SELECT json_group_array(json_array("
+        "p.account, p.person_id)) FROM contact_people AS p JOIN account_members AS m "
+        "ON m.account = p.account AND m.user_id = p.user_id WHERE p.user_id = c.user_id "
+        "AND p.contact_id = c.contact_id) AS people FROM contacts AS c WHERE c.user_id = ?1 "
+        "ORDER BY c.contact_id",
+    ),
     ("setting", "SELECT key, value, updated_at FROM settings WHERE scope = 'user:' || ?1"),
     (
         "key",

@@ -228,7 +228,9 @@ SELECT c.account, c.conversation_id, a.day, a.as_of, a.channel_id, h.name AS cha
     channel_kind, a.started_at, a.last_message_at, a.last_author, a.message_count, a.people,
     a.language, a.category, a.category_reason, a.priority, a.priority_reasons, a.needs_reply,
     a.needs_reply_score, a.needs_reply_reason, a.waiting_since, a.summary, a.summary_message_ids,
-    a.sentiment, a.confidence, a.flags, a.model, d.outcome AS draft_outcome, d.text AS draft,
+    a.sentiment, a.confidence, a.flags, a.model, a.prompt, a.stood_in, a.withheld,
+    d.model AS draft_model, d.prompt AS draft_prompt, d.stood_in AS draft_stood_in,
+    d.withheld AS draft_withheld, d.outcome AS draft_outcome, d.text AS draft,
     d.gaps AS draft_gaps, d.reason AS draft_reason, d.rests_on AS draft_rests_on,
     d.version AS draft_version, o.platform, c.from_me, c.assigned_to, c.hidden_until,
     coalesce(s.hidden_why, '') AS hidden_why,
@@ -252,6 +254,9 @@ _PAGE = """
 WHERE c.account IN (SELECT account FROM account_members WHERE user_id = ?1)
 AND (?2 IS NULL OR c.account = ?2) AND (?3 IS NULL OR c.category = ?3)
 AND (?4 IS NULL OR c.account IN (SELECT account FROM accounts WHERE platform = ?4))
+AND (?12 IS NULL OR (c.account, c.conversation_id) IN (SELECT g.account, g.conversation_id
+    FROM contact_people AS k JOIN messages AS g ON g.account = k.account
+    AND g.author_id = k.person_id WHERE k.user_id = ?1 AND k.contact_id = ?12))
 AND {view} AND (?6 IS NULL OR (-c.needs_reply, -c.priority) > (?6, ?7)
     OR ((-c.needs_reply, -c.priority) = (?6, ?7) AND (c.last_message_at < ?8
         OR (c.last_message_at = ?8 AND (c.conversation_id, c.account) > (?9, ?10)))))
@@ -320,11 +325,13 @@ class Inbox:
         limit: int = 50,
         *,
         platform: str | None = None,
+        contact_id: str | None = None,
         after: Place | None = None,
         now: datetime | None = None,
     ) -> list[Row]:
         """A page of a view: those that need a reply first, then by priority, newest first.
 
+        `contact_id`: those in which one of the user's contacts wrote, in whatever account.
         `after`: where the page before ended. `now`: what is snoozed until then is hidden.
         """
         at = utc_text(now or datetime.now(UTC))
@@ -345,6 +352,7 @@ class Inbox:
                 None if priority is None else -priority,
                 *rest,
                 limit,
+                contact_id,
             ),
         )
         return [_read_conversation(row, at) for row in rows]
@@ -399,8 +407,19 @@ class Inbox:
             raise ValueError(f"{conversation_id!r} is in several accounts: say which ({accounts})")
         return _read_conversation(rows[0], utc_text(now or datetime.now(UTC)))
 
-    def messages(self, account: str, conversation_id: str) -> list[Row]:
-        """The messages of a conversation in order of time, each with the reason of its link."""
+    def messages(
+        self,
+        account: str,
+        conversation_id: str,
+        limit: int | None = None,
+        after: tuple[str, str] | None = None,
+    ) -> list[Row]:
+        """The messages of a conversation in order of time, each with the reason of its link.
+
+        `limit`: how many at most, all without one. `after`: `sent_at` and `message_id` of the last
+        one of the page before.
+        """
+        sent_at, message_id = after or (None, None)
         rows = self.database.execute(
             "SELECT g.message_id, g.sent_at, g.author_id, coalesce(p.name, "
             "nullif(g.author_name, ''), g.author_id) AS author, g.kind, g.text, g.edited_at, "
@@ -408,9 +427,14 @@ class Inbox:
             "g.link_score, g.link_why, g.day FROM messages AS g "
             "JOIN account_members AS m ON m.account = g.account AND m.user_id = ?1 "
             "LEFT JOIN people AS p ON p.account = g.account AND p.person_id = g.author_id "
-            "WHERE g.account = ?2 AND g.conversation_id = ?3 ORDER BY g.sent_at, g.message_id",
-            (self.user_id, account, conversation_id),
-        )
+            "WHERE g.account = ?2 AND g.conversation_id = ?3 "
+            "AND (?5 IS NULL OR (g.sent_at, g.message_id) > (?5, ?6)) "
+            "ORDER BY g.sent_at, g.message_id LIMIT ?4",
+            (
+                self.user_id, account, conversation_id, -1 if limit is None else limit,
+                sent_at, message_id,
+            ),
+        )  # fmt: skip
         return [_read(row) for row in rows]
 
     def message(self, account: str, message_id: str) -> Row:
@@ -424,6 +448,19 @@ class Inbox:
         if not rows:
             raise NotFound(f"there is no message {message_id!r} in {account} (any more)")
         return _read(rows[0])
+
+    def message_place(self, account: str, message_id: str) -> Row:
+        """The day of a message, whether it is deleted, and the user's role in the account; raises
+        `NotFound`."""
+        rows = self.database.execute(
+            "SELECT g.day, g.deleted, m.role FROM messages AS g JOIN account_members AS m "
+            "ON m.account = g.account AND m.user_id = ?1 WHERE g.account = ?2 "
+            "AND g.message_id = ?3",
+            (self.user_id, account, message_id),
+        )
+        if not rows:
+            raise NotFound(f"there is no message {message_id!r} in {account}")
+        return rows[0]
 
     def channel_messages(self, account: str, channel_id: str, first: str, last: str) -> list[Row]:
         """A channel's messages between two moments (UTC, as `utc_text` spells them)."""

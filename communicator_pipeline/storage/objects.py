@@ -90,7 +90,9 @@ class LocalObjects:
         start = self.root / prefix
         folder = start if prefix.endswith("/") else start.parent
         for place, folders, names in os.walk(folder):
-            folders.sort()
+            within = Path(place).relative_to(self.root).as_posix()
+            inside = "" if within == "." else f"{within}/"
+            folders[:] = sorted(f for f in folders if _may_hold(f"{inside}{f}/", prefix))
             for name in sorted(names):
                 path = Path(place, name)
                 key = path.relative_to(self.root).as_posix()
@@ -141,6 +143,11 @@ class LocalObjects:
         with path.with_name(f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _may_hold(folder: str, prefix: str) -> bool:
+    """Whether a folder can hold a key that begins with the prefix."""
+    return folder.startswith(prefix) or prefix.startswith(folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ Belongs here: reading and writing settings by user. Does not belong here: what t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -25,6 +26,13 @@ class Settings:
             "SELECT value FROM settings WHERE scope = ? AND key = ?", (self._scope, key)
         )
         return orjson.loads(rows[0]["value"]) if rows else None
+
+    def at_once(self) -> Settings:
+        """The same as they are now, read with one call of the database."""
+        rows = self.database.execute(
+            "SELECT key, value FROM settings WHERE scope = ?", (self._scope,)
+        )
+        return _AtOnce(self, {row["key"]: orjson.loads(row["value"]) for row in rows})
 
     def set(self, key: str, value: Any) -> None:
         """Set a value (anything that JSON can carry)."""
@@ -82,3 +90,14 @@ class Settings:
         """The priority from which on a conversation that needs a reply is urgent, 0…100."""
         value = self.get("urgent_priority")
         return 80.0 if value is None else float(value)
+
+
+class _AtOnce(Settings):
+    """Settings as they were at one moment."""
+
+    def __init__(self, settings: Settings, values: Mapping[str, Any]) -> None:
+        self.database, self._scope = settings.database, settings._scope
+        self._values = values
+
+    def get(self, key: str) -> Any:
+        return self._values.get(key)

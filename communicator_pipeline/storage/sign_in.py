@@ -252,8 +252,10 @@ def open_session(database: Database, user_id: str, now: datetime) -> str:
     return secret
 
 
-def session_of(database: Database, secret: str, now: datetime) -> Session | None:
-    """The session of a cookie; None if it is over."""
+def session_of(
+    database: Database, secret: str, now: datetime, is_use: bool = True
+) -> Session | None:
+    """The session of a cookie; None if it is over. `is_use`: it does not end for want of use."""
     rows = database.execute(
         "SELECT s.user_id, s.csrf, s.seen_at, u.name, u.is_admin FROM sessions AS s "
         "JOIN users AS u USING (user_id) WHERE s.digest = ?1 AND s.expires_at > ?2 "
@@ -263,7 +265,7 @@ def session_of(database: Database, secret: str, now: datetime) -> Session | None
     if not rows:
         return None
     row = rows[0]
-    if row["seen_at"] < utc_text(now - _NOTED_EVERY):
+    if is_use and row["seen_at"] < utc_text(now - _NOTED_EVERY):
         database.execute(
             "UPDATE sessions SET seen_at = ?2 WHERE digest = ?1", (digest_of(secret), utc_text(now))
         )

@@ -79,6 +79,62 @@ _DRAFTS = (
 )
 
 
+# What `language_model.model.daily_budget` and `keeping.spent_today` say, and whether an analyser
+# stood in today, in one statement: a page's list is no place for four.
+_MODEL_STATE = (
+    "SELECT (SELECT min(CAST(value AS REAL)) FROM settings WHERE key = 'model_budget_usd' "
+    "AND scope IN ('installation', 'user:' || ?1) AND value <> 'null') AS budget, "
+    "(SELECT coalesce(sum(cost_usd), 0) FROM model_usage WHERE user_id = ?1 AND day = ?2) "
+    "AS spent, "
+    "count(a.account) AS stood_in, max(a.stood_in) AS why FROM (SELECT 1) LEFT JOIN analyses AS a "
+    "ON a.account IN (SELECT account FROM account_members WHERE user_id = ?1) AND a.day = ?2 "
+    "AND a.stood_in <> ''"
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a model took on a day (UTC), for an account, to a purpose."""
+
+    user_id: str
+    day: str
+    account: str
+    purpose: str
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    neurons: float
+    cost_usd: float
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """How it stands with the model today (UTC)."""
+
+    budget_usd: float | None  # None: no limit
+    spent_usd: float
+    stood_in: int  # conversations of today that the offline analyser read in a model's place
+    why: str  # of one of them
+
+    @property
+    def left_usd(self) -> float | None:
+        return None if self.budget_usd is None else max(0.0, self.budget_usd - self.spent_usd)
+
+    @property
+    def words(self) -> str:
+        """What the user should know; "" if all is well."""
+        if self.budget_usd is not None and self.spent_usd >= self.budget_usd:
+            return (
+                f"The model's budget for today (${self.budget_usd:,.2f}) is spent; conversations "
+                "are read by the offline analyser until 00:00 UTC."
+            )
+        if self.stood_in:
+            many = "1 conversation" if self.stood_in == 1 else f"{self.stood_in} conversations"
+            return f"The offline analyser read {many} of today in the model's place: {self.why}."
+        return ""
+
+
 @dataclass(frozen=True)
 class Answers:
     """How soon the owner answered what others wrote in a week; times in seconds."""
@@ -150,6 +206,32 @@ class Statistics:
             _by_week_answers(answers, weeks),
             _by_week_drafts(drafts, weeks),
         )
+
+    def usage(
+        self,
+        days: int,
+        account: str | None = None,
+        everybody: bool = False,
+        today: date | None = None,
+    ) -> list[Usage]:
+        """What models took in the last `days` days, today among them (UTC), the newest first: for
+        the user, or (whoever asks has made sure that they administer) for everybody."""
+        last = today or datetime.now(UTC).date()
+        first = last - timedelta(days=days - 1)
+        rows = self.database.execute(
+            "SELECT user_id, day, account, purpose, model, calls, input_tokens, output_tokens, "
+            "neurons, cost_usd FROM model_usage WHERE (?4 OR user_id = ?1) "
+            "AND (?2 IS NULL OR account = ?2) AND day >= ?3 AND day <= ?5 "
+            "ORDER BY day DESC, user_id, account, purpose, model",
+            (self.user_id, account, first.isoformat(), int(everybody), last.isoformat()),
+        )
+        return [Usage(**row) for row in rows]
+
+    def model_state(self, today: date | None = None) -> ModelState:
+        """Budget, what is spent of it, and whether the offline analyser stands in; one call."""
+        day = (today or datetime.now(UTC).date()).isoformat()
+        row = self.database.execute(_MODEL_STATE, (self.user_id, day))[0]
+        return ModelState(row["budget"], float(row["spent"]), row["stood_in"], row["why"] or "")
 
 
 def monday(day: date) -> date:

@@ -143,7 +143,7 @@ def test_two_who_approve_the_same_words_have_one_approval_and_know_whose(box: Bo
 
 
 def test_a_viewer_does_not_approve(box: Box) -> None:
-    with pytest.raises(NotApproved, match="you are a viewer"):
+    with pytest.raises(PermissionError, match="you are a viewer"):
         box.approve("vi")
 
 

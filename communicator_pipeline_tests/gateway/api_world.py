@@ -11,18 +11,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 from fastapi.testclient import TestClient
 
 from communicator_pipeline.chain.daily_digest import digest_key
 from communicator_pipeline.delivery.approving import approve, undo
 from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.ingestion.connecting import add_account
+from communicator_pipeline.language_model import keeping
+from communicator_pipeline.language_model.asking import Usage
+from communicator_pipeline.language_model.keeping import Spent
+from communicator_pipeline.messages import MESSAGE_SCHEMA
 from communicator_pipeline.storage import Stores, audit
-from communicator_pipeline.storage.accounts import Accounts, add_user
+from communicator_pipeline.storage.accounts import Accounts, Person, add_user, know_people
+from communicator_pipeline.storage.contacts import Contacts
 from communicator_pipeline.storage.corrections import Corrections
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.dead_letters import DeadLetter, DeadLetters, bury
 from communicator_pipeline.storage.draft_versions import DraftVersion, keep_redraft
+from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.memories import Memories
 from communicator_pipeline.storage.notifications import Notice, Targets, notice
 from communicator_pipeline.storage.outbox import Outbox, raise_notice
@@ -147,6 +154,7 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
         {"categories": [{"name": f"question-{mark}"}], "fallback": f"question-{mark}"},
     )
     message = f"room-{mark}:1"
+    _keep_versions(stores, account, message, [f"Can you, {mark}?", f"Can you come, {mark}?"])
     regrouping = Corrections(database, user).split(account, conversation, message, now)
     # Nobody is asked there: it is this machine, where several users' messages do not go.
     url, shown = f"json://127.0.0.1:9/{mark}", f"json: JSON, {mark}.org"
@@ -154,6 +162,16 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
     notice(database, user, [Notice("urgent", mark, account, conversation)], now)
     stores.lake.objects.put(digest_key(account, "2026-11-02"), f"# {account}\n".encode())
     memory = Memories(database, user).add(account, "say", f"Ask {mark}.", "everyone", "", now)
+    second = f"{user}-{mark}-2"
+    Accounts(database, user).add(second, "generic", f"The second box {mark}")
+    people = [(account, f"kim-{mark}"), (second, f"k-{mark}"), (second, f"lee-{mark}")]
+    for where, person in people:
+        name = f"Lee {mark}" if person.startswith("lee") else f"Kim {mark}"
+        know_people(database, where, [Person(person, name, now)])
+    contact = Contacts(database, user).create(f"Kim {mark}", *people[0], now)
+    other = Contacts(database, user).create(f"Lee {mark}", *people[2], now)
+    spent = Spent(user, account, "analysis", "model", Usage(1, 10, 5, 0.0, 0.01))
+    keeping.note(database, [], [spent])
     make_key(database, user, f"key {mark}", "read", now)
     audit.note(database, user, "approved", now, account=account, target=mark, detail=mark)
     return Belongings(
@@ -166,6 +184,9 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
             "dead_letter_id": letter,
             "key_id": keys_of(database, user)[0]["key_id"],
             "category": f"question-{mark}",
+            "contact_id": contact.contact_id,
+            "other_contact_id": other.contact_id,
+            "person_id": f"kim-{mark}",
             "memory_id": memory.memory.memory_id,
             "message_id": message,
             "other": f"{mark}-waits",
@@ -173,3 +194,22 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
             "target_id": target,
         },
     )
+
+
+def _keep_versions(stores: Stores, account: str, message_id: str, said: list[str]) -> None:
+    """What a message said at first and after each edit, in the lake."""
+    day = (ASKED_AT - timedelta(days=1)).strftime("%Y-%m-%d")
+    rows = [
+        {
+            "message_id": message_id,
+            "sent_at": ASKED_AT - timedelta(days=1),
+            "text": text,
+            "deleted": False,
+            "version": version,
+            "latest": version == len(said),
+        }
+        for version, text in enumerate(said, start=1)
+    ]
+    table = pa.Table.from_pylist(rows, schema=MESSAGE_SCHEMA)
+    month = AccountMonth(account, day[:7])
+    stores.lake.update("raw_messages", month, lambda _: {day: table})

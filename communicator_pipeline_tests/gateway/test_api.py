@@ -226,7 +226,7 @@ def test_a_conversation_shows_its_analysis_proposal_and_messages(api: Api) -> No
     assert found["proposal"]["text"] == "Yes, I can."
     assert found["proposal"]["reply_to"] == "general:1"
     assert (found["deliveries"], found["notices"]) == ([], [])
-    (message,) = api.data("GET", f"{C1}/messages", params=of())
+    (message,) = api.data("GET", f"{C1}/messages", params=of())["items"]
     assert (message["text"], message["author"]) == ("Can you come at five?", "Kim")
     assert (message["deleted"], message["edited_at"]) == (False, None)
 
@@ -240,7 +240,7 @@ def test_an_attachments_address_which_may_hold_a_token_is_not_told(box: Stores, 
         "sha256": None,
     }
     box.database.execute("UPDATE messages SET attachments = ?", (orjson.dumps([file]).decode(),))
-    (message,) = api.data("GET", f"{C1}/messages", params=of())
+    (message,) = api.data("GET", f"{C1}/messages", params=of())["items"]
     assert message["attachments"] == [
         {"name": "a.png", "mime": "image/png", "bytes": 3, "sha256": None}
     ]

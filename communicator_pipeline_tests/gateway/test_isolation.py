@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts
+from communicator_pipeline.storage.contacts import Contacts
 from communicator_pipeline.storage.corrections import Corrections
 from communicator_pipeline.storage.database import Database
 from communicator_pipeline.storage.dead_letters import DeadLetters
@@ -26,6 +27,7 @@ from communicator_pipeline.storage.inbox import Inbox
 from communicator_pipeline.storage.memories import Memories
 from communicator_pipeline.storage.notifications import Targets, Told
 from communicator_pipeline.storage.outbox import Outbox
+from communicator_pipeline.storage.statistics import Statistics
 from communicator_pipeline.storage.triage import Triage
 from communicator_pipeline_tests.gateway.api_world import API, Api, Belongings, api_of, furnish
 
@@ -36,6 +38,9 @@ OF_SOMEBODY = frozenset(
     (
         "account",
         "conversation_id",
+        "contact_id",
+        "other_contact_id",
+        "person_id",
         "approval_id",
         "delivery_id",
         "dead_letter_id",
@@ -57,7 +62,9 @@ ASKED: Mapping[str, Any] = {
     "cursor": None,
     "daily_cap": 5,
     "day": "2026-11-02",
+    "days": None,
     "do": "say",
+    "everybody": None,
     "holds_for": "everyone",
     "instruction": "",
     "key": "signature",
@@ -285,7 +292,7 @@ def test_a_viewer_changes_nothing_of_an_account(world: World) -> None:
     world.api.data("GET", "/me")
     before = dump(world.stores.database)
     # What is of the user, or only marks something as read.
-    own = ("/keys", "/settings", "/notices", "/notifications")
+    own = ("/keys", "/settings", "/notices", "/notifications", "/contacts")
     for operation in operations(world.app):
         if operation.method == "get" or operation.path.removeprefix(API).startswith(own):
             continue
@@ -309,6 +316,9 @@ def test_nobody_is_anybody_without_a_key(world: World) -> None:
     ("reader", "method"),
     [
         (Accounts, "all"),
+        (Contacts, "get"),
+        (Contacts, "page"),
+        (Contacts, "suggestions"),
         (Corrections, "_must_see"),
         (Corrections, "of_conversation"),
         (Corrections, "undo"),
@@ -317,6 +327,7 @@ def test_nobody_is_anybody_without_a_key(world: World) -> None:
         (FeedbackLog, "events"),
         (Inbox, "conversation"),
         (Inbox, "conversations"),
+        (Inbox, "message_place"),
         (Inbox, "search"),
         (Memories, "get"),
         (Memories, "list"),
@@ -326,6 +337,7 @@ def test_nobody_is_anybody_without_a_key(world: World) -> None:
         (Outbox, "parts"),
         (Outbox, "role"),
         (Outbox, "switches"),
+        (Statistics, "usage"),
         (Targets, "all"),
         (Targets, "get"),
         (Targets, "remove"),

@@ -106,7 +106,7 @@ def test_the_figures_are_those_of_the_stores(stores: Stores) -> None:
     assert value(values, "accounts_in_trouble", kind="fault") == 2.0
     assert value(values, "platform_spend_usd", platform="generic") == pytest.approx(1.5)
     assert value(values, "workers") == 1.0
-    assert value(values, "worker_beat_age_seconds") == pytest.approx(5, abs=4)
+    assert value(values, "worker_beat_age_seconds") == pytest.approx(5, abs=55)
 
 
 def test_a_delivery_waits_since_it_came_into_its_state_and_was_to_leave(stores: Stores) -> None:

@@ -176,6 +176,36 @@ def triage(visit: Visit, _: str) -> None:
     visit.said["acted"] = [first, second, third]
 
 
+def correct_and_redraft(visit: Visit, _: str) -> None:
+    """Have the draft made anew, look at its versions, set the category, read what was learnt."""
+    visit.sign_in("ana")
+    page = visit.page
+    visit.press("j")
+    page.locator("#thread [data-key-of=n]").wait_for()
+    visit.said["first"] = page.input_value("#text")
+    visit.press("n")
+    page.wait_for_function("document.activeElement.id === 'instruction'")
+    page.keyboard.type("say no politely")
+    visit.press("Tab", "Enter")
+    visit.toast("Here is a new draft")
+    page.locator("label", has_text="Draft, made anew").wait_for()
+    visit.said["second"] = page.input_value("#text")
+    page.click("text=Versions")
+    page.locator(".versions li").first.wait_for()
+    visit.said["versions"] = page.locator(".versions li .text").all_inner_texts()
+    visit.axe("redraft")
+    visit.shot("redraft")
+    page.locator("body").click(position={"x": 5, "y": 5})
+    visit.press("c")
+    page.locator(".corrections select").first.wait_for()
+    visit.axe("corrections")
+    visit.shot("corrections")
+    for path in ("inbox/memories", "settings", "figures"):
+        visit.go(f"/{path}")
+        visit.axe(path.replace("/", "-"))
+        visit.shot(path.replace("/", "-"))
+
+
 def phone_and_dark(visit: Visit, _: str) -> None:
     visit.sign_in("ana")
     page = visit.page
@@ -247,6 +277,7 @@ SCENARIOS = {
         {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark", "has_touch": True},
     ),
     "news": (news, {}),
+    "correct_and_redraft": (correct_and_redraft, {}),
     "stranger": (stranger, {}),
     "payloads": (payloads, {}),
 }

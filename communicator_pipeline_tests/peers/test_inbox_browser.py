@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,27 @@ import uvicorn
 
 from communicator_pipeline.gateway import identity
 from communicator_pipeline.gateway.app import create_app
+from communicator_pipeline.language_model.configuration import (
+    ModelConfig,
+    ModelsConfig,
+    keep_configuration,
+)
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.inbox import Inbox
 from communicator_pipeline.storage.outbox import Outbox
-from communicator_pipeline.storage.sign_in import make_link
+from communicator_pipeline.storage.sign_in import make_link, set_password
+from communicator_pipeline_tests.chain.test_chain import run
+from communicator_pipeline_tests.chain.test_redrafting import wishful
+from communicator_pipeline_tests.conftest import Fill, line
+from communicator_pipeline_tests.conftest import fill as fill_chat
 from communicator_pipeline_tests.delivery.world import ACCOUNT, say
-from communicator_pipeline_tests.gateway.conftest import box, quick_hashes
+from communicator_pipeline_tests.gateway.conftest import PASSWORD, box, quick_hashes
 from communicator_pipeline_tests.gateway.strangers import plant
+from communicator_pipeline_tests.language_model.model_server import model_server
 
 pytestmark = pytest.mark.peers
 
-__all__ = ["box", "quick_hashes"]
+__all__ = ["box", "fill_chat", "quick_hashes"]
 
 PEERS = Path(__file__).parent
 
@@ -35,7 +46,13 @@ Act = Callable[..., dict[str, Any]]
 @pytest.fixture
 def address(box: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(identity, "REQUESTS", identity.parse("100000/minute"))
-    server = uvicorn.Server(uvicorn.Config(create_app(box), port=0, log_level="warning"))
+    with served(box) as found:
+        yield found
+
+
+@contextmanager
+def served(stores: Stores) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(create_app(stores), port=0, log_level="warning"))
     server.config.timeout_graceful_shutdown = 1
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -50,7 +67,10 @@ def address(box: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def act(address: str, tmp_path: Path) -> Act:
     """Has a person do something in a browser; returns what was seen, after what holds always."""
+    return acting(address, tmp_path)
 
+
+def acting(address: str, tmp_path: Path) -> Act:
     def do(scenario: str, argument: str = "", while_open: Callable[[], None] | None = None) -> Any:
         with subprocess.Popen(
             [
@@ -114,6 +134,22 @@ def test_triage_by_keyboard(box: Stores, act: Act) -> None:
     assert [row["why"] for row in rejected] == ["too formal"]
     snoozed = Inbox(box.database, "ana").conversations(view="snoozed")
     assert [row["conversation_id"] for row in snoozed] == [rejected[0]["conversation_id"]]
+
+
+def test_a_new_draft_is_asked_for_and_a_category_set(
+    stores: Stores, fill_chat: Fill, tmp_path: Path
+) -> None:
+    """On a conversation that the chain has made, with a model's server that grants every wish."""
+    set_password(stores.database, "ana", PASSWORD, datetime.now(UTC))
+    fill_chat(line(1, "2026-11-03T09:00:00Z", "ben", "ana: can you send me the invoice?"))
+    with model_server(wishful) as model, served(stores) as found:
+        config = ModelConfig(kind="openai", model="double", base_url=f"{model.url}/v1")
+        keep_configuration(stores, ModelsConfig(first=config))
+        run(stores)
+        said = acting(found, tmp_path)("correct_and_redraft")
+    assert said["first"] == "The first draft."
+    assert said["second"] == "As you wish: say no politely"
+    assert said["versions"] == ["As you wish: say no politely", "The first draft."]
 
 
 def test_one_pane_on_a_phone_and_dark_where_that_is_liked(box: Stores, act: Act) -> None:

@@ -16,6 +16,7 @@ from fastapi.security import HTTPBearer
 
 from communicator_pipeline.gateway.api import (
     accounts,
+    contacts,
     conversations,
     corrections,
     deliveries,
@@ -23,6 +24,7 @@ from communicator_pipeline.gateway.api import (
     notifying,
     people,
     redrafts,
+    usage,
 )
 from communicator_pipeline.gateway.envelope import REFUSALS, Refusal
 
@@ -44,6 +46,7 @@ def router() -> APIRouter:
     )
     for part in (
         people, accounts, conversations, corrections, deliveries, memories, notifying, redrafts,
+        contacts, usage,
     ):  # fmt: skip
         routes.include_router(part.routes)
     return routes

@@ -110,6 +110,8 @@ class SettingValues(BaseModel):
     notify: list[str] | None  # names of notification targets; none: all of them
     quiet_hours: dict[str, Any] | None
     urgent_priority: float
+    withhold: dict[str, Any]  # what no language model is shown
+    model_budget_usd: float | None  # what models may cost in a day (UTC); none: no limit
 
 
 class SettingChanged(BaseModel):
@@ -303,6 +305,19 @@ class Message(BaseModel):
     link_reason: str
     link_score: float
     link_why: str
+
+
+class MessageVersion(BaseModel):
+    """What a message was from one moment on."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    version: int  # 1, 2, …
+    latest: bool
+    since: Utc | None  # version 1: when it was sent; null: the platform does not say
+    deleted: bool
+    text: str  # empty from its deletion on
+    attachments: list[File]
 
 
 class Found(BaseModel):

@@ -78,11 +78,19 @@ UserId = Annotated[
     str, Query(min_length=1, max_length=63, description="A user of the installation."), Plain
 ]
 KeyId = Annotated[str, Path(max_length=200, description="The key's id, not the key."), Plain]
+MessageId = Annotated[
+    str, Query(min_length=1, max_length=1_000, description="The message's id."), Plain
+]
 CategoryName = Annotated[
     str, Query(min_length=1, max_length=60, description="A category of the taxonomy."), Plain
 ]
 OnlyAccount = Annotated[str | None, Query(max_length=63, description="Only this account's."), Plain]
 OnlyCategory = Annotated[str | None, Query(max_length=60, description="Only this category."), Plain]
+OnlyContact = Annotated[
+    str | None,
+    Query(max_length=200, description="Only those in which this contact wrote."),
+    Plain,
+]
 OnlyPlatform = Annotated[str | None, Query(max_length=63, description="Only this platform."), Plain]
 Words = Annotated[
     str, Query(min_length=1, max_length=500, description="Words that a message contains."), Plain
@@ -116,14 +124,34 @@ def place_at(cursor: str) -> Place:
         )
         needs, priority, at, conversation_id, account = found
     except (ValueError, TypeError):
-        raise ValueError(_BAD_CURSOR) from None
+        raise ValueError(BAD_CURSOR) from None
     numbers = all(type(n) is int and abs(n) <= LARGEST_INTEGER for n in (needs, priority))
     if not numbers or not all(isinstance(text, str) for text in (at, conversation_id, account)):
-        raise ValueError(_BAD_CURSOR)
+        raise ValueError(BAD_CURSOR)
     return needs, priority, at, conversation_id, account
 
 
-_BAD_CURSOR = "the cursor is not one that this list gave: begin with its first page"
+def pair_cursor(first: str, second: str) -> str:
+    """The same of a list in the order of two texts."""
+    return base64.urlsafe_b64encode(orjson.dumps([first, second])).decode().rstrip("=")
+
+
+def pair_at(cursor: str) -> tuple[str, str]:
+    """The two texts that such a cursor points to; raises `ValueError` for one that is none of
+    ours."""
+    try:
+        first, second = orjson.loads(
+            base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        )
+        if not (isinstance(first, str) and isinstance(second, str)):
+            raise ValueError
+        _plain(first + second)
+    except (ValueError, TypeError):
+        raise ValueError(BAD_CURSOR) from None
+    return first, second
+
+
+BAD_CURSOR = "the cursor is not one that this list gave: begin with its first page"
 
 
 # --- who asks --------------------------------------------------------------------------------

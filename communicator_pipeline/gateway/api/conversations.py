@@ -21,6 +21,7 @@ from communicator_pipeline.gateway.api.answers import (
     ConversationDetail,
     Found,
     Message,
+    MessageVersion,
     Notice,
     Proposal,
 )
@@ -30,9 +31,11 @@ from communicator_pipeline.gateway.api.asking import (
     ConversationId,
     Cursor,
     Limit,
+    MessageId,
     Moment,
     OnlyAccount,
     OnlyCategory,
+    OnlyContact,
     OnlyPlatform,
     Plain,
     Seen,
@@ -42,6 +45,8 @@ from communicator_pipeline.gateway.api.asking import (
     cursor_of,
     must_see,
     note,
+    pair_at,
+    pair_cursor,
     place_at,
 )
 from communicator_pipeline.gateway.api.deliveries import waits_of
@@ -49,8 +54,10 @@ from communicator_pipeline.gateway.envelope import Answer, Page
 from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import NotFound
+from communicator_pipeline.storage.contacts import Contacts
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.inbox import Inbox, View, place_of
+from communicator_pipeline.storage.message_versions import message_versions
 from communicator_pipeline.storage.outbox import Outbox
 from communicator_pipeline.storage.triage import Triage
 
@@ -65,11 +72,14 @@ def list_conversations(
     account: OnlyAccount = None,
     category: OnlyCategory = None,
     platform: OnlyPlatform = None,
+    contact_id: OnlyContact = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Answer[Page[Conversation]]:
     """A view's conversations: those that need a reply first, then by priority, newest first."""
     must_see(opened, identity, account)
+    if contact_id is not None:
+        Contacts(opened.database, identity.user_id).get(contact_id)
     now = datetime.now(UTC)
     rows = Inbox(opened.database, identity.user_id).conversations(
         account,
@@ -77,6 +87,7 @@ def list_conversations(
         view,
         limit + 1,
         platform=platform,
+        contact_id=contact_id,
         after=None if cursor is None else place_at(cursor),
         now=now,
     )
@@ -122,13 +133,32 @@ def read_conversation(
 
 @routes.get("/conversations/{account}/messages", tags=["conversations"])
 def list_messages(
-    opened: Opened, identity: Reader, account: AccountPath, conversation_id: ConversationId
-) -> Answer[list[Message]]:
+    opened: Opened,
+    identity: Reader,
+    account: AccountPath,
+    conversation_id: ConversationId,
+    limit: Limit = 200,
+    cursor: Cursor = None,
+) -> Answer[Page[Message]]:
     """A conversation's messages in order of time, each with the reason why it belongs there."""
+    after = None if cursor is None else pair_at(cursor)
     inbox = Inbox(opened.database, identity.user_id)
     inbox.conversation(conversation_id, account)
-    rows = inbox.messages(account, conversation_id)
-    return Answer(data=[Message.model_validate(row) for row in rows])
+    rows = inbox.messages(account, conversation_id, limit + 1, after)
+    items = [Message.model_validate(row) for row in rows[:limit]]
+    last = rows[limit - 1] if len(rows) > limit else None
+    more = pair_cursor(last["sent_at"], last["message_id"]) if last else None
+    return Answer(data=Page(items=items, next=more))
+
+
+@routes.get("/conversations/{account}/messages/versions", tags=["conversations"])
+def list_message_versions(
+    opened: Opened, identity: Reader, account: AccountPath, message_id: MessageId
+) -> Answer[list[MessageVersion]]:
+    """What a message said at first and after each change, the first version first; empty if that
+    was not kept. Of a deleted message it is shown to owners and reviewers only."""
+    found = message_versions(opened, identity.user_id, account, message_id)
+    return Answer(data=[MessageVersion.model_validate(one) for one in found])
 
 
 # --- replies ---------------------------------------------------------------------------------

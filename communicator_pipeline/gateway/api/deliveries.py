@@ -102,11 +102,8 @@ def resolve_delivery(
     opened: Opened, identity: Writer, delivery_id: DeliveryId, asked: ResolveAsked
 ) -> Answer[Reply]:
     """Decide about a reply of which nobody knows whether it arrived."""
-    one = Outbox(opened.database, identity.user_id).get(delivery_id).delivery
-    if one.state != "needs_human":
-        raise approving.TooLate(f"{delivery_id} asks for nothing: it is {one.state}")
     row = recovery.resolve(opened.database, identity.user_id, delivery_id, asked.choice)
-    note(opened, identity, "resolved", one.account, row.conversation_id, asked.choice)
+    note(opened, identity, "resolved", row.delivery.account, row.conversation_id, asked.choice)
     return Answer(data=answers.reply(row, waits_of(opened, [row])))
 
 

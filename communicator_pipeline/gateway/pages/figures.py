@@ -7,6 +7,7 @@ drawing (`svg.py`), the settings (`settings.py`).
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -19,9 +20,16 @@ from communicator_pipeline.chain.daily_digest import digest_key
 from communicator_pipeline.gateway.identity import Opened, Reader
 from communicator_pipeline.gateway.pages import settings, svg
 from communicator_pipeline.gateway.pages.rendering import linked, page
+from communicator_pipeline.gateway.pages.together import Together
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts
-from communicator_pipeline.storage.statistics import Drafts, Figures, Statistics
+from communicator_pipeline.storage.statistics import (
+    Drafts,
+    Figures,
+    ModelState,
+    Statistics,
+    Usage,
+)
 
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(9000, 1, 1)
 """Between these, every day has one before and one after it."""
@@ -57,8 +65,22 @@ def figures_page(
     days: Literal["7", "30", "90"] = "30",
 ) -> Response:
     """What came, how soon it was answered, what became of the drafts."""
-    found = Statistics(opened.database, identity.user_id).figures(int(days), account or None)
-    pictures = [_messages(found), _answers(found), _drafts(found)]
+    user, together = identity.user_id, Together(opened.database)
+    figures = together.add(
+        lambda database: Statistics(database, user).figures(int(days), account or None)
+    )
+    usage = together.add(
+        lambda database: Statistics(database, user).usage(int(days), account or None)
+    )
+    state = together.add(lambda database: Statistics(database, user).model_state())
+    together.ask()
+    found = figures.value
+    pictures = [
+        _messages(found),
+        _answers(found),
+        _drafts(found),
+        _cost(usage.value, list(found.messages), state.value),
+    ]
     return page(
         request,
         "figures.html",
@@ -156,6 +178,39 @@ def _drafts(found: Figures) -> Picture:
         ["Week of", *(one.name.capitalize() for one in series)],
         rows,
     )
+
+
+def _cost(rows: Sequence[Usage], days: Sequence[str], state: ModelState) -> Picture:
+    title = "What the language model cost"
+    models = sorted({row.model for row in rows})
+    cost: defaultdict[tuple[str, str], float] = defaultdict(float)
+    tokens: Counter[str] = Counter()
+    for row in rows:
+        cost[row.day, row.model] += row.cost_usd
+        tokens[row.day] += row.input_tokens + row.output_tokens
+    series = [svg.Series(model, [cost[day, model] for day in days]) for model in models]
+    words = "USD by day and model, of what is asked for you."
+    if state.budget_usd is not None:
+        words += (
+            f" Today's budget is {_usd(state.budget_usd)}, and {_usd(state.left_usd or 0)} of it "
+            "is left."
+        )
+    return Picture(
+        title,
+        words,
+        svg.stacked(title, [day[5:] for day in days], series, _usd) if rows else None,
+        "No language model was asked in these days.",
+        _legend(series),
+        ["Day", *models, "Tokens"],
+        [
+            [day, *(_usd(cost[day, model]) for model in models), svg.plain(tokens[day])]
+            for day in days
+        ],
+    )
+
+
+def _usd(amount: float) -> str:
+    return f"${amount:,.2f}" if amount >= 0.01 or not amount else f"${amount:.4f}"
 
 
 def _share(week: Drafts, count: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -39,16 +40,23 @@ from communicator_pipeline.gateway.pages.together import Together
 from communicator_pipeline.storage import Stores, audit
 from communicator_pipeline.storage.accounts import Accounts, NotFound
 from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.contacts import Contacts
 from communicator_pipeline.storage.corrections import LONGEST_WHY, Corrections, Label
 from communicator_pipeline.storage.database import Database, Row, utc_text
 from communicator_pipeline.storage.inbox import Inbox, View, place_of
+from communicator_pipeline.storage.message_versions import message_versions
 from communicator_pipeline.storage.outbox import MAY_APPROVE, Outbox, Outgoing
+from communicator_pipeline.storage.statistics import Statistics
 from communicator_pipeline.storage.triage import Triage
 
 PAGE = 50  # conversations
 
 NEWS_EVERY = 2.0
 """Seconds between two looks for news, for each page that is open."""
+
+SIGNED_IN_EVERY = 15.0
+"""Seconds between two looks whether who listens is signed in still; listening is no use of the
+session, which ends as if the page were closed."""
 
 NAMES: Mapping[View, str] = {
     "needs_reply": "Needs reply",
@@ -94,6 +102,7 @@ class Wanted:
     category: str | None
     platform: str | None
     words: str | None
+    contact: str | None = None  # a contact's id
 
     def address(self, path: str = "/inbox", **more: object) -> str:
         """The list's address, or that of something in it."""
@@ -103,6 +112,7 @@ class Wanted:
             "category": self.category,
             "platform": self.platform,
             "q": self.words,
+            "contact": self.contact,
         }
         return path + query(**(values | more))
 
@@ -113,9 +123,15 @@ def wanted(
     category: Filter = None,
     platform: Filter = None,
     q: Filter = None,
+    contact: Filter = None,
 ) -> Wanted:
     return Wanted(
-        view, account or None, category or None, platform or None, (q or "").strip() or None
+        view,
+        account or None,
+        category or None,
+        platform or None,
+        (q or "").strip() or None,
+        contact or None,
     )
 
 
@@ -163,6 +179,17 @@ def conversation_part(
     """The right pane alone."""
     thread = _thread(opened, identity, of, conversation)
     return page(request, "thread.html", identity, thread=thread)
+
+
+@router.get("/inbox/message-versions")
+def message_versions_part(
+    request: Request, opened: Opened, identity: Reader, of: Key, message: Key
+) -> Response:
+    """What a message said before it was edited or deleted."""
+    found = message_versions(opened, identity.user_id, of, message)
+    return page(
+        request, "message_versions.html", identity, versions=[v for v in found if not v.latest]
+    )
 
 
 @router.get("/inbox/corrections")
@@ -249,9 +276,13 @@ async def news(request: Request, opened: Opened, since: Filter = None) -> Respon
     user = identity.user_id
 
     async def events() -> AsyncIterator[str]:
-        before = since
+        before, looked = since, time.monotonic()
         yield "retry: 5000\n\n"
         while not await request.is_disconnected():
+            if time.monotonic() - looked > SIGNED_IN_EVERY:
+                looked = time.monotonic()
+                if await run_in_threadpool(identify, request, is_use=False) is None:
+                    return
             now = await run_in_threadpool(_signature, opened.database, user)
             if now != before:
                 before = now
@@ -550,6 +581,12 @@ def _list(opened: Stores, identity: Identity, shown: Wanted, after: str | None) 
     healths = together.add(
         lambda database: Connections(replace(opened, database=database)).healths(keys)
     )
+    model = together.add(lambda database: Statistics(database, user).model_state())
+    contact = (
+        together.add(lambda database: Contacts(database, user).get(shown.contact or ""))
+        if shown.contact
+        else None
+    )
     together.ask()
     rows, found, error = listed.value
     next_page = None
@@ -571,6 +608,8 @@ def _list(opened: Stores, identity: Identity, shown: Wanted, after: str | None) 
         "empty": EMPTY[shown.view],
         "accounts": accounts,
         "platforms": sorted({account.platform for account in accounts}),
+        "model_words": model.value.words,
+        "contact": contact.value if contact else None,
         "troubles": [health for health in healths.value if health.trouble_kind],
     }
 
@@ -591,6 +630,7 @@ def _rows(
         shown.view,
         PAGE + 1,
         platform=shown.platform,
+        contact_id=shown.contact,
         after=place_at(after) if after else None,
     )
     return rows, [], None
@@ -617,6 +657,9 @@ def _thread(opened: Stores, identity: Identity, of: str, conversation: str) -> d
     )
     messages = together.add(lambda database: Inbox(database, user).messages(of, conversation))
     notices = together.add(lambda database: Outbox(database, user).notices(of))
+    contacts = together.add(
+        lambda database: Contacts(database, user).of_conversation(of, conversation)
+    )
     proposal = together.add(lambda database: approving.proposed(database, user, of, conversation))
     together.ask()
     return {
@@ -624,6 +667,7 @@ def _thread(opened: Stores, identity: Identity, of: str, conversation: str) -> d
         "key": f"{of} {conversation}",
         "messages": messages.value,
         "proposal": proposal.value,
+        "contacts": contacts.value,
         "on_its_way": [r for r in replies.value if r.delivery.state in ALIVE],
         "went_out": [r for r in replies.value if r.delivery.state not in ALIVE][:5],
         "notices": [n for n in notices.value if n["conversation_id"] == conversation],

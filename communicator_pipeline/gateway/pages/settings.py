@@ -48,6 +48,7 @@ _KINDS: Mapping[str, Kind] = {
     "notify": "targets",
     "quiet_hours": "hours",
     "urgent_priority": "number",
+    "model_budget_usd": "number",
 }
 """How a setting is asked for; all others as JSON."""
 
@@ -66,9 +67,13 @@ _NAMES: Mapping[str, str] = {
     "notify": "Targets in use",
     "quiet_hours": "Quiet hours",
     "urgent_priority": "Urgent from this priority on",
+    "withhold": "Never shown to a language model",
+    "model_budget_usd": "USD a day for language models",
 }
 
 _SAID: Mapping[str, str] = {
+    "model_budget_usd": "USD that language models may cost you in a day (UTC); empty: no limit of "
+    "your own",
     "languages": "the languages that you read and write, with spaces between them: en de uk",
     "digest_at": "when you are sent the day's digest, in your time zone; empty: never",
     "notify": "which of your targets are told; if you choose none, you are told of nothing",
@@ -79,7 +84,8 @@ _SAID: Mapping[str, str] = {
 
 _ORDER = (
     "zone languages signature tone never_draft digest_at urgent_priority quiet_hours notify "
-    "undo_seconds approval_hours sending_hours priority_people taxonomy".split()
+    "undo_seconds approval_hours sending_hours model_budget_usd withhold priority_people "
+    "taxonomy".split()
 )
 
 
@@ -140,7 +146,9 @@ def unset_setting(
 
 
 def _save(opened: Stores, user_id: str, given: Field) -> int:
-    if given.kind == "hours" and not given.first and not given.last:
+    no_hours = given.kind == "hours" and not given.first and not given.last
+    no_limit = given.key == "model_budget_usd" and not given.value.strip()
+    if no_hours or no_limit:
         return user_settings.unset(opened, user_id, given.key)
     return user_settings.change(opened, user_id, given.key, _read(given))
 
@@ -251,7 +259,7 @@ def _written(key: str, value: Any) -> Field:
     if kind == "words":
         text = " ".join(value)
     elif kind == "number":
-        text = f"{value:.10g}"
+        text = "" if value is None else f"{value:.10g}"
     elif kind == "json":
         text = "" if value is None else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     else:
