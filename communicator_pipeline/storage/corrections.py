@@ -21,8 +21,10 @@ from typing import Final, Literal
 
 import orjson
 
+from communicator_pipeline.drafting.learning import Feedback, FeedbackKind, feedback_id
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database, Row, Statement, utc_text
+from communicator_pipeline.storage.feedback import feedback_statement
 from communicator_pipeline.storage.outbox import Outbox
 
 LONGEST_WHY = 1_000  # characters
@@ -222,6 +224,7 @@ class Corrections:
         if len(why) > LONGEST_WHY:
             raise ValueError(f"say why in {LONGEST_WHY} characters at most")
         before = labels(self.database, account).get(conversation_id, Label())
+        told = _note(category, priority, why)
         self.database.batch(
             [
                 (
@@ -233,6 +236,7 @@ class Corrections:
                         why, self.user_id, utc_text(now),
                     ),
                 ),
+                self._told("relabelled", account, conversation_id, now, told),
                 *_shown_at_once(account, conversation_id),
                 _mark_days(account, (conversation_id,), None, now, "a category or priority"),
             ]
@@ -296,6 +300,9 @@ class Corrections:
                         secrets.token_hex(8), self.user_id, utc_text(now),
                     ),
                 ),
+                self._told(
+                    "split" if parent is None else "merged", account, other_id, now, message_id
+                ),
                 *states,
                 _mark_days(
                     account, (conversation_id, other_id), message_id, now, "a merge or split"
@@ -305,6 +312,22 @@ class Corrections:
         if made:
             return _regrouped(made[0], True)
         return _regrouped(self._in_force(account, message_id) or {}, False)
+
+    def _told(
+        self, kind: FeedbackKind, account: str, conversation_id: str, now: datetime, note: str
+    ) -> Statement:
+        """What a correction says of what was understood; right behind the statement that makes it,
+        and only where that made something."""
+        event = Feedback(
+            account,
+            feedback_id(account, conversation_id, kind, self.user_id, utc_text(now), note),
+            conversation_id,
+            kind,
+            self.user_id,
+            now,
+            note=note,
+        )
+        return feedback_statement(event, "changes() > 0")
 
     def _in_force(self, account: str, message_id: str) -> Row | None:
         rows = self.database.execute(
@@ -335,6 +358,16 @@ class Corrections:
         """As `_must_see`, for who may change it; raises `PermissionError` for a viewer."""
         Outbox(self.database, self.user_id).must_approve(account)
         return self._must_see(account, conversation_id)
+
+
+def _note(category: str | _Keep | None, priority: int | _Keep | None, why: str) -> str:
+    """What was set, in words: "category: sales; priority: as analysed; why"."""
+    said = [
+        f"{name}: {'as analysed' if value is None else value}"
+        for name, value in (("category", category), ("priority", priority))
+        if value is not KEEP
+    ]
+    return "; ".join([*said, *([why] if why else [])])
 
 
 def _kind(row: Mapping[str, object]) -> Literal["merge", "split"]:

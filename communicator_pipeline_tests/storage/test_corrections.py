@@ -20,6 +20,7 @@ from communicator_pipeline.storage.corrections import (
     labels,
     placements,
 )
+from communicator_pipeline.storage.feedback import feedback_of_account
 from communicator_pipeline.storage.inbox import Inbox
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline_tests.delivery.world import ACCOUNT, START, add_box, say
@@ -303,6 +304,25 @@ def test_one_merges_with_the_newest_of_the_channel_or_by_words(box: Stores) -> N
     add_user(box.database, "sam", "Sam")
     with pytest.raises(NotFound):
         found(user="sam")
+
+
+def test_what_was_corrected_is_feedback_once(box: Stores, ana: Corrections) -> None:
+    later = START + timedelta(minutes=1)
+    relabel(ana, category="sales", priority=80, why="they buy")
+    relabel(ana, category="sales", priority=80)  # it was so already
+    ana.merge(ACCOUNT, FIRST, SECOND, START)
+    ana.merge(ACCOUNT, FIRST, SECOND, later)
+    ana.split(ACCOUNT, THIRD, say_another(box), later)
+    told = feedback_of_account(box.database, ACCOUNT)
+    assert [(f.kind, f.conversation_id, f.note) for f in told] == [
+        ("merged", FIRST, SECOND),
+        ("relabelled", FIRST, "category: sales; priority: 80; they buy"),
+        ("split", "chat:8", "chat:8"),
+    ]
+
+
+def say_another(box: Stores) -> str:
+    return say(box, "By the way", at=START, number="8", conversation=THIRD, channel="chat")
 
 
 def test_a_time_is_kept_as_the_database_spells_it(ana: Corrections) -> None:
