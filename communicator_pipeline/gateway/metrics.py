@@ -63,7 +63,10 @@ SELECT
     (SELECT max(beat_at) FROM workers) AS last_beat,
     (SELECT json_group_object(platform, usd) FROM (SELECT a.platform, sum(p.usd) AS usd
         FROM platform_costs AS p JOIN accounts AS a USING (account) WHERE p.day >= ?3
-        GROUP BY a.platform)) AS spent
+        GROUP BY a.platform)) AS spent,
+    (SELECT json_group_object(model, usd) FROM (SELECT model, sum(cost_usd) AS usd
+        FROM model_usage WHERE day >= ?3 GROUP BY model)) AS model_spent,
+    (SELECT count(*) FROM model_retries) AS model_retries
 """
 
 
@@ -178,6 +181,17 @@ def _of_stores(row: Row, now: datetime) -> Iterable[GaugeMetricFamily]:
         "What a platform's reads have cost since the month began (UTC)",
         "platform",
         orjson.loads(row["spent"]),
+    )
+    yield _by(
+        "communicator_model_spend_usd",
+        "What language models have cost since the month began (UTC)",
+        "model",
+        orjson.loads(row["model_spent"]),
+    )
+    yield _one(
+        "communicator_days_without_their_model",
+        "Days on which something stood in for a language model, to be tried again",
+        row["model_retries"],
     )
     yield _one("communicator_workers", "Workers that live", row["workers"])
     if row["last_beat"] is not None:  # no worker has no age: alert on communicator_workers == 0

@@ -16,9 +16,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.gateway.metrics import TOKEN_VARIABLE, Timing
+from communicator_pipeline.language_model import Usage
+from communicator_pipeline.language_model.keeping import Spent, note
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import utc_text
+from communicator_pipeline.storage.model_retries import retry_later
 from communicator_pipeline.storage.queue import IngestionQueue, QueuedPush
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import Workers
@@ -87,6 +90,9 @@ def test_the_figures_are_those_of_the_stores(stores: Stores) -> None:
     before = value(values_of(here(stores)), "dirty_days")
     work.mark(account, ["2026-01-02", "2026-01-03", f"{now + timedelta(days=9):%F}"], "why")
     database.execute("UPDATE dirty_days SET since = ? WHERE day = '2026-01-02'", (an_hour_ago,))
+    usage = Usage(calls=1, cost_usd=0.75)
+    note(database, (), [Spent("ana", account, "draft", "some-model", usage)])
+    retry_later(database, account, {"2026-01-02": "busy"}, ())
     Workers(database).beat(now - timedelta(seconds=5))
 
     values = values_of(here(stores))
@@ -105,6 +111,8 @@ def test_the_figures_are_those_of_the_stores(stores: Stores) -> None:
     assert value(values, "dirty_days_oldest_age_seconds") == pytest.approx(3600, abs=60)
     assert value(values, "accounts_in_trouble", kind="fault") == 2.0
     assert value(values, "platform_spend_usd", platform="generic") == pytest.approx(1.5)
+    assert value(values, "model_spend_usd", model="some-model") == pytest.approx(0.75)
+    assert value(values, "days_without_their_model") == 1.0
     assert value(values, "workers") == 1.0
     assert value(values, "worker_beat_age_seconds") == pytest.approx(5, abs=55)
 
