@@ -90,7 +90,7 @@ def set_model(
     out.print(
         f"{model} is asked from now on{' when the first cannot answer' if second else ''}. "
         "communicator model test asks it something now. What is here already is read anew only "
-        "if you say so: communicator backfill --help",
+        "if you say so: communicator materialize --from DAY --to DAY",
         soft_wrap=True,
     )
 

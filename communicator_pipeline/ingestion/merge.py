@@ -50,7 +50,7 @@ def _by_message(
     envelopes: pa.Table, normalise: Normalise
 ) -> Iterator[tuple[str, list[dict[str, Any]], list[DeadLetter]]]:
     order = envelopes.select(["message_id", "kind", "version_at"]).append_column(
-        "arrival", pa.array(range(envelopes.num_rows))
+        "arrival", pa.array(range(envelopes.num_rows), pa.int64())
     )
     # 'deletion' sorts before 'message': descending puts deletions behind every version.
     order = order.sort_by(

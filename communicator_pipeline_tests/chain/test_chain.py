@@ -76,6 +76,15 @@ TALK = [
 ]
 
 
+def test_days_without_data_are_materialised_as_nothing(stores: Stores, fill: Fill) -> None:
+    fill(*TALK)
+    run(stores)
+    before = of(stores, "raw_messages")
+    reports = run(stores, days=["2026-11-20", "2026-11-21"])
+    assert {asset: report.changed for asset, report in reports.items()} == dict.fromkeys(reports, [])
+    assert of(stores, "raw_messages") == before
+
+
 def test_a_message_goes_all_the_way_from_the_file_to_the_inbox(stores: Stores, fill: Fill) -> None:
     fill(*TALK)
     run(stores)
