@@ -26,9 +26,10 @@ from typing import Any
 import openai
 import orjson
 
+from benchmarks.chain import STAGES
 from benchmarks.generate import CHANNELS
 from benchmarks.measure import machine, table
-from benchmarks.rerun import bring_up_to_date
+from benchmarks.rerun import materialise_days
 from benchmarks.workspace import ACCOUNT, USER, export_of, import_into, prepare
 from communicator_pipeline.chain import analyses, conversations, drafted_replies
 from communicator_pipeline.chain.scope import Scope
@@ -46,6 +47,8 @@ from communicator_pipeline.language_model.endpoints import connect
 from communicator_pipeline.language_model.model import ConfiguredModel
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.work import WorkQueue
+from communicator_pipeline.wanted_runs import wanted_runs
 from communicator_pipeline_tests.language_model.model_server import (
     Answered,
     Call,
@@ -126,6 +129,22 @@ def naively(stores: Stores, server: ModelServer, number: int) -> Asked:
 _WITH_ROWS = "SELECT DISTINCT account FROM messages"
 
 
+def bring_up_to_date(home: str) -> None:
+    """Do what is touched until nothing is."""
+    stores = open_local(Path(home))
+    work = WorkQueue(stores.database)
+    while runs := wanted_runs(work.dirty(ACCOUNT)):
+        for run in runs:
+            by_month: dict[str, list[str]] = defaultdict(list)
+            for day in run.days:
+                by_month[day.day[:7]].append(day.day)
+            for month, days in by_month.items():
+                work.claim("bench", ACCOUNT, month, days)
+            materialise_days(stores, [day.day for day in run.days])
+            for month in by_month:
+                work.finish("bench", ACCOUNT, month)
+
+
 def one_more_each(home: str) -> int:
     """Import an export with one more message in every conversation; how many there were."""
     stores = open_local(Path(home))
@@ -197,7 +216,6 @@ def tokens(folder: Path, messages: int) -> list[list[str]]:
         _put_back(stores, kept)
         row("first run", first, naive_first, messages)
         with asked(server) as unchanged:
-            stores.database.execute("UPDATE dirty_days SET mark = mark + 1")
             _again(stores)
         row("nothing changed", unchanged, naive_first, messages)
         count = one_more_each(home)
@@ -255,8 +273,6 @@ def long_thread(folder: Path, length: int, more: int) -> list[list[str]]:
 
         def run() -> Asked:
             partition = AccountMonth(account, "2026-11")
-            from benchmarks.chain import STAGES
-
             with asked(server) as found:
                 for stage in STAGES.values():
                     stage.materialise(stores, partition, Scope((partition,), frozenset()))
@@ -315,14 +331,17 @@ def overhead(folder: Path, times: int) -> dict[str, float]:
     with model_server(plain(0)) as server:
         bare = openai.OpenAI(api_key="k", base_url=f"{server.url}/v1", max_retries=0)
         model = model_of(stores, config_of(server))
-        schema = {"name": "Summary", "strict": True, "schema": sent_schema(Summary)}
+        shape: Any = {
+            "type": "json_schema",
+            "json_schema": {"name": "Summary", "strict": True, "schema": sent_schema(Summary)},
+        }
 
         def by_client(number: int) -> None:
             messages: Any = question(number).prompt.messages()
             bare.chat.completions.create(
                 model="double",
                 messages=messages,
-                response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[arg-type]
+                response_format=shape,
             )
 
         def median(one: Callable[[int], Any]) -> float:
@@ -348,7 +367,7 @@ def overhead(folder: Path, times: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.model", description=__doc__)
-    parser.add_argument("--messages", type=int, default=2_000)
+    parser.add_argument("--messages", type=int, default=1_000)
     parser.add_argument("--thread", type=int, default=1_000, help="messages of the long thread")
     parser.add_argument("--more", type=int, default=20, help="messages by which it grows")
     parser.add_argument("--questions", type=int, default=150, help="at the limit")

@@ -15,10 +15,11 @@ from communicator_pipeline.assets import (
     analyses,
     conversations,
     drafted_replies,
+    label_models,
     raw_messages,
     reply_memory,
 )
-from communicator_pipeline.chain import checks, memory_checks
+from communicator_pipeline.chain import checks, label_checks, memory_checks
 from communicator_pipeline.chain.checks import Problem, quiet_accounts
 from communicator_pipeline.partitions import account_month
 from communicator_pipeline.resources import LocalStores
@@ -141,4 +142,5 @@ CHECKS = [
     _account_check(
         reply_memory, "memories_are_in_the_users_words", memory_checks.memories_in_others_words
     ),
+    _account_check(label_models, "no_worse_than_untrained", label_checks.worse_than_untrained),
 ]

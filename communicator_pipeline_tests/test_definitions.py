@@ -19,6 +19,7 @@ from dagster import DagsterInstance
 from communicator_pipeline import abandoned_runs, runs
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
 from communicator_pipeline.chain import checks as rules
+from communicator_pipeline.chain import label_checks as label_rules
 from communicator_pipeline.chain import memory_checks as memory_rules
 from communicator_pipeline.chain.analyses import _row as _real_row
 from communicator_pipeline.definitions import build_definitions
@@ -75,7 +76,15 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     assert sorted(key.to_user_string() for key in graph.materializable_asset_keys) == sorted(
-        [*CHAIN, *COMPARING, "daily_digest", "deliveries", "feedback", "reply_memory"]
+        [
+            *CHAIN,
+            *COMPARING,
+            "daily_digest",
+            "deliveries",
+            "feedback",
+            "label_models",
+            "reply_memory",
+        ]
     )
     assert sorted(f"{k.asset_key.to_user_string()}: {k.name}" for k in graph.asset_check_keys) == [
         "analyses: categories_are_in_the_taxonomy",
@@ -83,6 +92,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
         "conversations: every_message_is_in_one_conversation",
         "drafted_replies: no_draft_to_oneself",
         "drafted_replies: nothing_drafted_that_was_answered",
+        "label_models: no_worse_than_untrained",
         "raw_messages: accounts_can_be_pulled",
         "raw_messages: direct_messages_still_come",
         "raw_messages: message_ids_are_unique",
@@ -131,7 +141,7 @@ def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
 
 def test_checks_stop_what_stands_on_a_broken_asset(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
-    assert len(CHECKS) == 11
+    assert len(CHECKS) == 12
     warnings = {key for check in CONNECTION_CHECKS for key in check.check_keys}
     for key in graph.asset_check_keys:
         assert graph.get_check_spec(key).blocking == (key not in warnings)
@@ -297,7 +307,7 @@ def test_superseded_runs_go_and_no_partition_loses_its_status(
         key
         for check in CHECKS
         for key in check.check_keys
-        if check in CONNECTION_CHECKS or key.asset_key.path == ["reply_memory"]
+        if check in CONNECTION_CHECKS or key.asset_key.path[0] in ("reply_memory", "label_models")
     }
     assert set(newest) == set(keys) - with_a_job_of_their_own
 
@@ -342,7 +352,7 @@ def test_every_rule_is_a_check() -> None:
     """A rule that nobody runs protects nothing."""
     public = {
         name
-        for module in (rules, memory_rules)
+        for module in (rules, memory_rules, label_rules)
         for name, value in vars(module).items()
         if callable(value)
         and getattr(value, "__module__", "") == module.__name__

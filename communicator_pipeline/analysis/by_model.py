@@ -23,8 +23,13 @@ from communicator_pipeline.analysis.taxonomy import Taxonomy
 from communicator_pipeline.language_model.asking import Answer, NoAnswer, Request, Usage
 from communicator_pipeline.language_model.conversations import LONGEST, ConversationReader, Shown
 from communicator_pipeline.language_model.model import LanguageModel
-from communicator_pipeline.messages import Transcript
+from communicator_pipeline.messages import Transcript, Turn
 from communicator_pipeline.prompts import PromptVersion
+
+VERSION = "by model 1"
+"""Of what is made here of an answer: a change has it made again, which asks and costs nothing."""
+
+ANSWERED = "you had the last word"
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Words = Annotated[str, Field(max_length=400)]
@@ -97,7 +102,11 @@ class Analyser:
         people = ",".join(sorted(self._priority_people))
         by = self.offline_name
         if self._model is not None and self._prompt is not None and self._reader is not None:
-            by = f"{self._model.fingerprint} {self._prompt!r} {self._reader.fingerprint()} {by}"
+            # Not what the offline analyser learnt: a model is not asked, and paid, again for that.
+            shown = self._reader.fingerprint()
+            by = f"{VERSION} {self._model.fingerprint} {self._prompt!r} {shown} {by}"
+        elif self._offline.labels_digest:
+            by = f"{by} {self._offline.labels_digest}"
         return f"{by} {self._taxonomy.model_dump_json()} {people}"
 
     def analyse(self, transcripts: Sequence[Transcript]) -> list[Analysed | Exception]:
@@ -200,8 +209,11 @@ def _analysed(
 ) -> Analysed:
     value = answer.value
     ids = shown.message_ids
-    waiting = ids.get(value.waiting_for or 0) if value.needs_reply else None
-    sent = {turn.message_id: turn.sent_at for turn in transcript.turns}
+    # Whoever spoke last waits for nobody: that is seen without a model, which may miss it.
+    said = list(transcript.people())
+    answered = bool(said) and said[-1].from_me
+    needs_reply = value.needs_reply and not answered
+    waiting = _waiting(said, ids.get(value.waiting_for or 0)) if needs_reply else None
     analysis = Analysis(
         conversation_id=transcript.conversation_id,
         language=value.language,
@@ -209,10 +221,10 @@ def _analysed(
         category_reason=one_line(value.category_reason),
         priority=value.priority,
         priority_reasons=tuple(one_line(r) for r in value.priority_reasons if r.strip()),
-        needs_reply=value.needs_reply,
-        needs_reply_score=round(value.needs_reply_score, 4),
-        needs_reply_reason=one_line(value.needs_reply_reason),
-        waiting_since=sent.get(waiting) if waiting else None,
+        needs_reply=needs_reply,
+        needs_reply_score=round(value.needs_reply_score, 4) if not answered else 0.0,
+        needs_reply_reason=ANSWERED if answered else one_line(value.needs_reply_reason),
+        waiting_since=waiting.sent_at if waiting else None,
         summary=one_line(value.summary),
         summary_message_ids=tuple(dict.fromkeys(ids[n] for n in value.summary_rests_on)),
         sentiment=round(value.sentiment, 4),
@@ -226,6 +238,16 @@ def _analysed(
         withheld=shown.withheld,
         usage=shown.usage + answer.usage,
     )
+
+
+def _waiting(said: Sequence[Turn], named: str | None) -> Turn | None:
+    """The message that waits: the one that the model names, if somebody else wrote it; else their
+    first one since the owner spoke."""
+    for turn in said:
+        if turn.message_id == named and not turn.from_me:
+            return turn
+    since = max((place for place, turn in enumerate(said) if turn.from_me), default=-1) + 1
+    return next(iter(said[since:]), None)
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What people's corrections changed in how conversations are sorted and ranked: a small linear model
+"""What corrections changed in how conversations are sorted and ranked: a small linear model
 over words, added to what the offline analyser says.
 
 Belongs here: the model, its bytes, and what it does to a category and a priority. Does not belong
@@ -31,6 +31,10 @@ MOST_FEATURES = 600
 
 MOST_POINTS = 40
 """Points by which a priority is moved at most: what offline rules know is never all thrown away."""
+
+ENOUGH = 0.2
+"""Share that words must add to a category for a conversation to move there: else a conversation
+that was undecided between two moves for words that stand everywhere."""
 
 _SHOWN = 3  # words of a reason
 
@@ -68,6 +72,13 @@ def shares(scores: Sequence[float], place: int) -> list[float]:
     return [points / total for points in scores]
 
 
+def moved_to(base: Sequence[float], by_words: Sequence[float], was: int) -> int:
+    """The place of the category that a conversation falls into once words have moved the shares. It
+    stays where it was unless the words themselves speak for the other one."""
+    place = max(range(len(base)), key=lambda one: (base[one] + by_words[one], one == was, -one))
+    return place if by_words[place] >= ENOUGH else was
+
+
 @dataclass(frozen=True)
 class LabelModel:
     """Weights by feature. Either part may be empty: then it changes nothing."""
@@ -88,18 +99,17 @@ class LabelModel:
         ).hexdigest()[:16]
 
     def sort(self, found: Sequence[str], choice: Choice) -> Choice:
-        """The choice that people would make. A model of other categories says nothing."""
-        if not self.category or len(choice.scores) != len(self.names):
+        """The choice that people would make; its scores are in the order of `names`."""
+        if not self.category:
             return choice
         was = self.names.index(choice.name)
         known = [f for f in found if f in self.category]
-        total, factor = shares(choice.scores, was), scale(found)
-        for feature in known:
-            for place, weight in enumerate(self.category[feature]):
-                total[place] += factor * weight
-        place = max(range(len(total)), key=lambda one: (total[one], one == was, -one))
+        base, factor = shares(choice.scores, was), scale(found)
+        by_words = [factor * sum(self.category[f][one] for f in known) for one in range(len(base))]
+        place = moved_to(base, by_words, was)
         if place == was:
             return choice
+        total = [points + more for points, more in zip(base, by_words, strict=True)]
         moved = {f: self.category[f][place] - self.category[f][was] for f in known}
         rest = max(points for one, points in enumerate(total) if one != place)
         return replace(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from communicator_pipeline.analysis.analysis import Analysis, AnalysisError
 from communicator_pipeline.analysis.category import Choice, Sorter
@@ -67,9 +67,11 @@ class OfflineAnalyser:
         self._labels = LabelModel()
 
     def following(self, labels: LabelModel) -> OfflineAnalyser:
-        """The same analyser, but what people's corrections taught has its say."""
+        """The same analyser, but what people's corrections taught has its say. What they taught
+        of other categories than there are now has none."""
+        fits = labels.names == self._taxonomy.names
         followed = copy.copy(self)
-        followed._labels = labels
+        followed._labels = labels if fits else replace(labels, category={})
         return followed
 
     @property

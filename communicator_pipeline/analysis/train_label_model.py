@@ -20,6 +20,7 @@ from communicator_pipeline.analysis.label_model import (
     MOST_POINTS,
     LabelModel,
     Seen,
+    moved_to,
     scale,
     shares,
 )
@@ -36,11 +37,12 @@ RIGHT_AT_LEAST = 2 / 3
 """Share of held-out conversations that must be sorted as the person did, as memories need it."""
 
 BETTER_BY = 0.9
-"""The mean error of held-out priorities must be at most this share of what it was."""
+"""The mean error of held-out priorities must be at most this share of what it was, and better by
+three standard errors: less may be chance."""
 
 SEED = 7
 _ALPHA = 0.1  # ridge; see the measurement named at FEWEST
-_LEFT_WEIGHT = 0.25  # of a conversation that nobody corrected, at most: it may not have been read
+_LEFT_WEIGHT = 1.0  # all that nobody corrected counts as much as all that somebody did
 _IN_AT_LEAST = 2  # corrected conversations: what stands in one alone may be anything, secrets too
 _MOST_WORDS = 4_000
 _POINTS = 100.0
@@ -60,10 +62,19 @@ class Scores:
     """What the corrections taught, measured on conversations held out. Without enough of them
     nothing was measured, and `before` and `after` are None."""
 
-    corrections: int
+    corrections: int = 0
     before: float | None = None  # category: share that is right; priority: mean absolute error
     after: float | None = None
     used: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is in use, in words."""
+        if self.used:
+            return "in use"
+        if self.before is None:
+            return f"not in use: it takes {FEWEST} corrections"
+        return "not in use: it is not better on conversations that it has not seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +111,17 @@ def _category(
     base = np.array([shares(e.seen.scores, e.seen.place) for e in examples])
     target = np.eye(len(names))[wanted] - base
     words, matrix = _matrix([e.seen.features for e in examples], left)
-    held_out = (base + _held_out(matrix, target)).argmax(axis=1)
+    by_words = _held_out(matrix, target)
+    held_out = [moved_to(*row) for row in zip(base, by_words, as_it_is, strict=True)]
     before = float(np.mean(np.array(as_it_is) == wanted))
-    after = float(np.mean(held_out == wanted))
+    after = float(np.mean(np.array(held_out) == wanted))
     if not (after > before and after >= RIGHT_AT_LEAST):
         return {}, Scores(len(examples), before, after), as_it_is
     weights = _weights(words, _fit(matrix, target))
     return (
         {word: tuple(row) for word, row in weights.items()},
         Scores(len(examples), before, after, True),
-        held_out.tolist(),
+        held_out,
     )
 
 
@@ -121,9 +133,10 @@ def _priority(
     offset = np.array([[float(e.priority or 0)] for e in examples]) - np.array(base)[:, None]
     words, matrix = _matrix([e.seen.features for e in examples], left)
     points = np.clip(_POINTS * _held_out(matrix, offset / _POINTS), -MOST_POINTS, MOST_POINTS)
-    before = float(np.mean(np.abs(offset)))
-    after = float(np.mean(np.abs(points - offset)))
-    if not after < before * BETTER_BY:
+    was, error = np.abs(offset), np.abs(points - offset)
+    before, after = float(np.mean(was)), float(np.mean(error))
+    chance = 3 * float(np.std(was - error)) / len(examples) ** 0.5
+    if not (after < before * BETTER_BY and before - after > chance):
         return {}, Scores(len(examples), before, after)
     weights = _weights(words, _POINTS * _fit(matrix, offset / _POINTS))
     return {word: row[0] for word, row in weights.items()}, Scores(
@@ -158,7 +171,7 @@ def _fit(matrix: tuple[np.ndarray, np.ndarray], target: np.ndarray) -> np.ndarra
     labelled, left = matrix
     if not labelled.shape[1]:
         return np.zeros((0, target.shape[1]))
-    share = min(_LEFT_WEIGHT, len(labelled) / max(len(left), 1))
+    share = min(1.0, _LEFT_WEIGHT * len(labelled) / max(len(left), 1))
     ridge = Ridge(alpha=_ALPHA, fit_intercept=False, solver="cholesky").fit(
         np.vstack([labelled, left]),
         np.vstack([target, np.zeros((len(left), target.shape[1]))]),

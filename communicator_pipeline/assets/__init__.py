@@ -13,6 +13,7 @@ from communicator_pipeline.assets.deliveries import deliveries
 from communicator_pipeline.assets.drafted_replies import drafted_replies
 from communicator_pipeline.assets.feedback import feedback
 from communicator_pipeline.assets.inbox import inbox
+from communicator_pipeline.assets.label_models import label_models
 from communicator_pipeline.assets.raw_messages import raw_messages
 from communicator_pipeline.assets.reply_memory import reply_memory
 from communicator_pipeline.assets.shadow_analyses import shadow_analyses
@@ -21,7 +22,7 @@ from communicator_pipeline.assets.shadow_drafts import shadow_drafts
 CHAIN = [raw_messages, attachments, conversations, analyses, drafted_replies, inbox]
 """What one message goes through: one job, one run."""
 
-LEARNING = [feedback, reply_memory]
+LEARNING = [feedback, reply_memory, label_models]
 """What is learnt from people, by account: one job, one run."""
 
 COMPARING = [shadow_analyses, shadow_drafts, comparison]
@@ -40,6 +41,7 @@ __all__ = [
     "drafted_replies",
     "feedback",
     "inbox",
+    "label_models",
     "raw_messages",
     "reply_memory",
     "shadow_analyses",

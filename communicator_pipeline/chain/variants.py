@@ -13,6 +13,7 @@ from functools import cache
 
 from communicator_pipeline.analysis import DEFAULT_TAXONOMY, OfflineAnalyser, Taxonomy
 from communicator_pipeline.analysis.by_model import Analyser
+from communicator_pipeline.chain.learnt_labels import stored
 from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.drafting.by_model import Drafter, Voice
 from communicator_pipeline.drafting.memory import ReplyMemory
@@ -78,7 +79,7 @@ def analyser_of(stores: Stores, account: str, variant: Variant = LIVE) -> Analys
     user_id = payer_of(stores, account)
     settings = Settings(stores.database, user_id or None)
     taxonomy, people = taxonomy_of(settings), settings.priority_people()
-    offline = _offline(taxonomy, people)
+    offline = _offline(taxonomy, people).following(stored(stores, account)[0].model)
     model = variant.model(stores)
     if model is None:
         return Analyser(offline, taxonomy, people)
@@ -92,6 +93,12 @@ def analyser_of(stores: Stores, account: str, variant: Variant = LIVE) -> Analys
         account,
         user_id,
     )
+
+
+def untrained_of(stores: Stores, account: str) -> OfflineAnalyser:
+    """The account's offline analyser as if nobody had ever corrected it."""
+    settings = Settings(stores.database, payer_of(stores, account) or None)
+    return _offline(taxonomy_of(settings), settings.priority_people())
 
 
 MOST_REMEMBERED = 5_000

@@ -18,6 +18,7 @@ from communicator_pipeline.cli import (
     demo,
     exporting,
     imports,
+    label_models,
     memories,
     model,
     notifying,
@@ -89,6 +90,7 @@ app.add_typer(people.keys, name="keys")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(settings.app, name="settings")
 app.add_typer(memories.app, name="memories")
+app.add_typer(label_models.app, name="sorting")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(model.app, name="model")
 app.add_typer(prompts.app, name="prompts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -226,7 +227,9 @@ def _notifications(stores: Stores) -> Finding:
         for row in troubled
     )
     first = troubled[0]
-    advice = f"communicator notify test '{first['name']}' --user {first['user_id']}"
+    advice = shlex.join(
+        ["communicator", "notify", "test", first["name"], "--user", first["user_id"]]
+    )
     return Finding("notifications", "warning", told, advice)
 
 

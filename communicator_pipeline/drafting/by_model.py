@@ -152,9 +152,7 @@ class Drafter:
                 found[n] = _stood_in(offline[n], answer)
             else:
                 memories = chosen.get(items[n][0].conversation_id, ())
-                found[n] = self._drafted(
-                    items[n], memories, wish, one, answer, request.prompt.name
-                )
+                found[n] = self._drafted(items[n], memories, wish, one, answer, request.prompt.name)
         return found
 
     def _request(

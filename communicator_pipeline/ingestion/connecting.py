@@ -248,7 +248,7 @@ def _delete_objects(stores: Stores, account: str) -> int:
 
 def _prefixes(account: str) -> list[str]:
     chain = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
-    assets = (*chain, "deliveries", "feedback", "reply_memory")
+    assets = (*chain, "deliveries", "feedback", "reply_memory", "label_models")
     return [
         f"landing/{account}/",
         notes_of_joining(account),

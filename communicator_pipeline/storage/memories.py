@@ -78,9 +78,14 @@ def learning_mark(database: Database, account: str) -> LearningMark:
 
 
 def accounts_to_learn_from(database: Database) -> list[tuple[str, int]]:
-    """(account, mark) of those whose feedback or memories changed since they were learnt from."""
+    """(account, mark) of those whose feedback, memories or relabels changed since they were learnt
+    from. The mark grows with each change: relabels count in it by the newest one's id."""
     rows = database.execute(
-        "SELECT account, mark FROM learning_marks WHERE mark > done ORDER BY account"
+        "SELECT account, sum(mark) AS mark FROM (SELECT account, mark FROM learning_marks "
+        "WHERE mark > done UNION ALL SELECT r.account, max(r.id) FROM relabels AS r "
+        "LEFT JOIN label_models AS l ON l.account = r.account "
+        "GROUP BY r.account HAVING max(r.id) > coalesce(max(l.learnt_to), 0)) "
+        "GROUP BY account ORDER BY account"
     )
     return [(row["account"], int(row["mark"])) for row in rows]
 

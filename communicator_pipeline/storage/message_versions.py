@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from communicator_pipeline.storage import Stores
@@ -49,7 +50,7 @@ def message_versions(
     rows: list[dict[str, Any]] = []
     if file is not None:
         table = stores.lake.read_day(ASSET, partition, file)
-        rows = table.filter(pc.equal(table["message_id"], message_id)).to_pylist()
+        rows = table.filter(pc.equal(table["message_id"], pa.scalar(message_id))).to_pylist()
     # The lake may know of a deletion before the inbox does.
     is_deleted = bool(found["deleted"]) or any(row["deleted"] for row in rows)
     if is_deleted and found["role"] not in MAY_APPROVE:

@@ -87,8 +87,7 @@ class LocalObjects:
         return self._path(key).is_file()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        start = self.root / prefix
-        folder = start if prefix.endswith("/") else start.parent
+        folder = self.root / prefix[: prefix.rfind("/") + 1]
         for place, folders, names in os.walk(folder):
             within = Path(place).relative_to(self.root).as_posix()
             inside = "" if within == "." else f"{within}/"

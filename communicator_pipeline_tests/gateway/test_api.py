@@ -468,6 +468,24 @@ def test_a_person_says_what_became_of_a_reply(box: Stores, api: Api, viewer: Api
     assert last_entry(box)[:4] == ("resolved", ACCOUNT, "c1", "drop it")
 
 
+def test_who_decides_after_somebody_else_is_told_so_here_and_on_the_page(
+    box: Stores, api: Api, sign_in: SignIn
+) -> None:
+    delivery = delivery_of(box, approved(api)["approval_id"])
+    ask_a_person(box, delivery)
+    path = f"/deliveries/{delivery}/resolve"
+    api.data("POST", path, json={"choice": "drop it"})
+    before = box.database.execute("SELECT * FROM deliveries")
+    answer = api.ask("POST", path, json={"choice": "send it again"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "too_late")
+    page = sign_in("ana").post(
+        "/outbox/resolve", params={"delivery": delivery}, data={"choice": "send it again"}
+    )
+    assert page.status_code == 409
+    assert "asks for nothing" in page.text
+    assert box.database.execute("SELECT * FROM deliveries") == before
+
+
 def test_notices_are_shown_until_they_are_read(box: Stores, api: Api) -> None:
     approval = approved(api)["approval_id"]
     reply = Outbox(box.database, "ana").parts(approval)[0]

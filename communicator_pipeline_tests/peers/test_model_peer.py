@@ -17,6 +17,7 @@ What it does differently from the real services (0.1.29, seen 2026-11):
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,6 @@ from communicator_pipeline.chain import (
 )
 from communicator_pipeline.chain.scope import Scope
 from communicator_pipeline.language_model import LanguageModel, NoAnswer, Trouble, open_model
-from communicator_pipeline.language_model import model as seam
 from communicator_pipeline.language_model.asking import Answer, Prompt, Request
 from communicator_pipeline.language_model.configuration import (
     ModelsConfig,
@@ -105,7 +105,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
 
 @pytest.fixture
 def model(stores: Stores, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> LanguageModel:
-    monkeypatch.setattr(seam.random, "uniform", lambda low, high: 0.01)
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0.01)
     values = {
         "kind": "openai",
         "model": "gpt-4o-mini",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
 
+from communicator_pipeline.delivery import approving
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage import export as exporting
 from communicator_pipeline.storage.accounts import NotFound
+from communicator_pipeline.storage.corrections import Corrections
 from communicator_pipeline.storage.export import export
 from communicator_pipeline_tests.gateway.api_world import furnish
 
@@ -35,6 +38,38 @@ def test_everything_of_the_user_is_in_it_and_the_last_line_counts(stores: Stores
     assert len(by_kind["message"]) == len(by_kind["conversation"]) == 3
     assert by_kind["message"][0]["attachments"] == []  # JSON, not text of JSON
     assert {row["value"] for row in by_kind["setting"] if row["key"] == "signature"} == {"quokka"}
+
+
+def test_what_people_corrected_taught_and_said_of_contacts_is_in_it(stores: Stores) -> None:
+    ana = furnish(stores, "ana", "quokka")
+    account, conversation, now = ana.ids["account"], ana.ids["conversation_id"], datetime.now(UTC)
+    corrections = Corrections(stores.database, "ana")
+    corrections.relabel(account, ana.ids["other"], ["question-quokka"], now, priority=7, why="dull")
+    approving.reject(stores.database, "ana", account, "quokka-canceled", "too short")
+    found = lines(stores, "ana")
+
+    def only(kind: str) -> dict[str, Any]:
+        (row,) = [row for row in found if row["what"] == kind]
+        return row
+
+    contacts = {row["name"]: row["people"] for row in found if row["what"] == "contact"}
+    assert contacts == {
+        "Kim quokka": [[account, "kim-quokka"]],
+        "Lee quokka": [["ana-quokka-2", "lee-quokka"]],
+    }
+    assert only("regrouping")["message_id"] == ana.ids["message_id"]
+    assert (only("relabel")["priority"], only("relabel")["why"]) == (7, "dull")
+    assert only("memory")["text"] == "Say “Ask quokka.”"
+    assert isinstance(only("memory")["sources"], list)
+    assert isinstance(only("memory")["rule"], dict)
+    anew = [row for row in found if row["what"] == "draft_version" and row["made_by"] == "redraft"]
+    assert [(row["conversation_id"], row["text"]) for row in anew] == [
+        (conversation, "Anew quokka.")
+    ]
+    assert anew[0]["gaps"] == []
+    feedback = [row for row in found if row["what"] == "feedback"]
+    assert ("rejected", "too short") in [(row["kind"], row["note"]) for row in feedback]
+    assert all(isinstance(row["about"], list) for row in feedback)
 
 
 def test_nothing_of_anybody_else_and_no_secret_is_in_it(stores: Stores) -> None:

@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 
 from communicator_pipeline.delivery.approving import undo
+from communicator_pipeline.language_model import keeping
+from communicator_pipeline.language_model.asking import Usage
+from communicator_pipeline.language_model.keeping import Spent
+from communicator_pipeline.language_model.model import BUDGET_SETTING, daily_budget
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts, NotFound
 from communicator_pipeline.storage.database import Row, Statement
 from communicator_pipeline.storage.outbox import Outbox
+from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.statistics import (
     MOST_CATEGORIES,
     NOT_UNDERSTOOD,
@@ -67,7 +72,7 @@ def test_rare_categories_are_counted_together_and_none_is_lost(stores: Stores) -
         talk(stores, "kim", at, f"c{n}")
         stores.database.execute(
             "INSERT INTO analyses SELECT ?, ?, ?, '', '', '', '', '', 1, '[]', '', ?, '', 1, '[]', "
-            "0, 0, '', NULL, '', '[]', 0, 0, '[]', ''",
+            "0, 0, '', NULL, '', '[]', 0, 0, '[]', '', '', '', '[]'",
             (ACCOUNT, f"c{n}", at.date().isoformat(), f"kind {n:02}"),
         )
     found = Statistics(stores.database, "ana").figures(7, None, TODAY)
@@ -208,3 +213,23 @@ def test_all_is_asked_in_one_call(stores: Stores) -> None:
 
     Statistics(Counting(), "ana").figures(90, ACCOUNT, TODAY)  # type: ignore[arg-type]
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("ones_own", ["unset", None, 0, 0.5, 2, 1e9])
+@pytest.mark.parametrize("everybodys", ["unset", None, 0, 1, 2.5])
+def test_the_inbox_and_the_model_agree_on_the_budget_and_what_is_spent(
+    stores: Stores, ones_own: float | str | None, everybodys: float | str | None
+) -> None:
+    add_box(stores)
+    for who, value in (("ana", ones_own), (None, everybodys), ("bo", 0.25)):
+        if value != "unset":
+            Settings(stores.database, who).set(BUDGET_SETTING, value)
+    spent = [
+        Spent(user, ACCOUNT, purpose, "model", Usage(1, 10, 5, 0.0, 0.25))
+        for user, purpose in (("ana", "analysis"), ("ana", "draft"), ("bo", "draft"))
+    ]
+    keeping.note(stores.database, [], spent)
+    found = Statistics(stores.database, "ana").model_state()
+    assert found.budget_usd == daily_budget(stores.database, "ana")
+    assert found.spent_usd == keeping.spent_today(stores.database, "ana") == 0.5
+    assert ("is spent" in found.words) == (found.budget_usd is not None and found.budget_usd <= 0.5)
