@@ -202,9 +202,9 @@ def tokens(folder: Path, messages: int) -> list[list[str]]:
                 [
                     name,
                     f"{ours.calls * 1_000 / per:,.0f}",
-                    f"{ours.tokens / per:,.0f}",
+                    f"{ours.tokens * 1_000 / per:,.0f}",
                     f"{naive.calls * 1_000 / per:,.0f}",
-                    f"{naive.tokens / per:,.0f}",
+                    f"{naive.tokens * 1_000 / per:,.0f}",
                     f"{ours.tokens / naive.tokens:.2f}",
                 ]
             )
@@ -377,7 +377,7 @@ def main() -> None:
     headings = ["", "calls", "tokens", "naive calls", "naive tokens", "tokens, share"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        print(f"\nworkspace of {options.messages:,} messages: per 1,000 calls, per 1 tokens")
+        print(f"\nworkspace of {options.messages:,} messages, for 1,000 messages")
         table(headings, tokens(folder, options.messages))
         print("\none long conversation: per run")
         table(headings, long_thread(folder, options.thread, options.more))

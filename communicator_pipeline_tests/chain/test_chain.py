@@ -81,7 +81,9 @@ def test_days_without_data_are_materialised_as_nothing(stores: Stores, fill: Fil
     run(stores)
     before = of(stores, "raw_messages")
     reports = run(stores, days=["2026-11-20", "2026-11-21"])
-    assert {asset: report.changed for asset, report in reports.items()} == dict.fromkeys(reports, [])
+    assert {asset: report.changed for asset, report in reports.items()} == {
+        key: [] for key in reports
+    }
     assert of(stores, "raw_messages") == before
 
 
