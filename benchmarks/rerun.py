@@ -59,7 +59,8 @@ def bring_up_to_date(home: str) -> list[Numbers]:
         for run in runs:
             months = sorted({day.day[:7] for day in run.days})
             for month in months:
-                work.claim("bench", ACCOUNT, month, [])
+                days = [day.day for day in run.days if day.day.startswith(month)]
+                work.claim("bench", ACCOUNT, month, days)
             rounds.append(materialise_days(stores, [day.day for day in run.days]))
             for month in months:
                 work.finish("bench", ACCOUNT, month)

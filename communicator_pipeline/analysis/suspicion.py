@@ -60,7 +60,9 @@ SECRET = re.compile(
     r"|\bAKIA[0-9A-Z]{16}\b|\bAIza[0-9A-Za-z_-]{30,}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\b\d{8,10}:AA[\w-]{30,}"
     r"|(?:password|passwd|pwd|passwort|kennwort|contraseña|mot de passe|пароль|密码|secret|token"
-    r"|api[_ -]?key)\s*(?:is|ist|es|est|это|是|=|:|：)+\s*[\"'`]?(?=\S*[\d!@#$%^&*_-])\S{6,}",
+    # Bounded, because a stranger may send a long run of anything.
+    r"|api[_ -]?key)\s{0,20}(?:is|ist|es|est|это|是|=|:|：){1,3}\s{0,20}[\"'`]?"
+    r"(?=\S{0,200}[\d!@#$%^&*_-])\S{6,}",
     re.IGNORECASE,
 )
 """Strings that look like keys, tokens and passwords; spelled as their issuers do."""

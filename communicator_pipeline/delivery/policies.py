@@ -65,6 +65,7 @@ class Candidate:
     rejected: bool = False  # a person turned this very draft down
     edited: bool = False  # a person changed it
     redrafted: bool = False  # a person had it made anew
+    by_model: bool = False  # a language model wrote it
 
 
 def reasons_against(candidate: Candidate, policy: Policy | None) -> list[str]:
@@ -102,6 +103,9 @@ def reasons_against(candidate: Candidate, policy: Policy | None) -> list[str]:
         found.append("a person turned this draft down")
     if candidate.edited:
         found.append("a person changed this draft and has not approved it")
+    if candidate.by_model:
+        # Its words, its confidence and its category are steered by whoever writes to it.
+        found.append("a language model wrote it: what strangers write could have it say anything")
     if candidate.redrafted:
         found.append("a person asked for this draft and has not approved it")
     return found
@@ -220,4 +224,5 @@ def _candidate(platform: str, row: dict[str, object], proposal: Proposal) -> Can
         proposal.rejected_by is not None,
         proposal.edited_by is not None,
         proposal.redraft is not None,
+        bool(row["prompt"]),
     )

@@ -29,7 +29,7 @@ _STREET = (
 )
 _KINDS = (  # kind of fact, what it looks like; the first that matches at a place wins
     ("secret", SECRET.pattern),
-    ("email", r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
+    ("email", r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,190}\w"),
     ("link", r"<?(?:https?://|www\.)[^\s<>]*[^\s<>.,;:!?)]>?"),
     ("address", _STREET),
     (

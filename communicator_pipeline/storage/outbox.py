@@ -721,7 +721,7 @@ def drafts_to_judge(database: Database, account: str) -> list[Row]:
     to which nothing is on its way: with the conversation's category and flags."""
     rows = database.execute(
         "SELECT c.conversation_id, a.category, a.flags AS conversation_flags, d.day, d.version, "
-        "d.outcome, d.text, d.flags, d.gaps, d.confidence, p.platform "
+        "d.outcome, d.text, d.flags, d.gaps, d.confidence, d.prompt, p.platform "
         "FROM conversations AS c JOIN accounts AS p USING (account) JOIN analyses AS a "
         "ON a.account = c.account AND a.conversation_id = c.conversation_id AND a.day = c.day "
         "JOIN drafts AS d ON d.account = c.account AND d.conversation_id = c.conversation_id "

@@ -6,8 +6,8 @@ dispatch and the pages. Nothing may come of it but words in the draft and the an
 very conversation, which a person sees and no policy sends.
 
 What no test of a text can hold: a model that is made to write plain words without any link, fact,
-call or gap ("You are right.") writes a draft like any other. An owner who opens a policy for a
-category lets such words go out, to the chat that they answer and nowhere else.
+call or gap ("You are right.") writes a draft like any other. That is why no policy takes what a
+model wrote, whatever it says.
 """
 
 from __future__ import annotations
@@ -418,6 +418,12 @@ def test_policies_open_for_everything_send_none_of_it(world: World) -> None:
     for category in DEFAULT_TAXONOMY.names:
         outbox.open_policy(ACCOUNT, category, 0.0, 10_000, clock().wall)
     platform = Platform(PROMISES["look-up"], clock)
+    judged = approve_by_policy(
+        world.stores, promise=platform.promise, environment_opens=True, clock=clock
+    )
+    assert judged.approved == []
+    # And if no model had written them: what they say holds them back as well.
+    database.execute("UPDATE drafts SET prompt = ''")
     judged = approve_by_policy(
         world.stores, promise=platform.promise, environment_opens=True, clock=clock
     )
