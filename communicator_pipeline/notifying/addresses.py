@@ -47,7 +47,10 @@ _READS_FILES = frozenset(
 )
 """Parameters that name files of this machine, or change how requests are made."""
 
-logging.getLogger("apprise").disabled = True  # it quotes the addresses that it refuses
+# It quotes the addresses that it refuses. Not `disabled`: any other library that configures logging
+# takes that back.
+logging.getLogger("apprise").propagate = False
+logging.getLogger("apprise").addHandler(logging.NullHandler())
 
 
 class NotAnAddress(ValueError):

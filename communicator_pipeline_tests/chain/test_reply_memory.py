@@ -389,6 +389,7 @@ def _learn_and_die(folder: str, at: int, committed: bool) -> None:
     reply_memory.materialise(stores, ACCOUNT)
 
 
+@pytest.mark.faults
 def test_killed_anywhere_nothing_is_lost_or_learnt_twice(answered: Workspace) -> None:
     stores = answered.stores
     context = multiprocessing.get_context("spawn")

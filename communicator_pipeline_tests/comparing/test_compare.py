@@ -598,6 +598,7 @@ def test_one_user_sees_and_forgets_nothing_of_another(world: World) -> None:
     assert shadows.definition(world.stores, ACCOUNT, shadow.name)
 
 
+@pytest.mark.faults
 def test_killed_in_the_middle_it_goes_on_and_asks_nothing_twice(world: World) -> None:
     for one in world.ids():
         world.approve(one)

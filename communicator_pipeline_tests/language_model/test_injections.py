@@ -320,7 +320,9 @@ class World:
     calls: list[Call]
 
 
-@pytest.fixture(scope="module", params=range(3))
+@pytest.fixture(
+    scope="module", params=[0, *(pytest.param(n, marks=pytest.mark.faults) for n in (1, 2))]
+)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
     honest = workspace(tmp_path_factory.mktemp("honest"))
     run(honest, sensible)
