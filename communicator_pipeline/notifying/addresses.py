@@ -13,6 +13,8 @@ import ipaddress
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
@@ -46,11 +48,6 @@ _READS_FILES = frozenset(
     "attachments avatar_file path dir config include redirect retry wait cto rto verify".split()
 )
 """Parameters that name files of this machine, or change how requests are made."""
-
-# It quotes the addresses that it refuses. Not `disabled`: any other library that configures logging
-# takes that back.
-logging.getLogger("apprise").propagate = False
-logging.getLogger("apprise").addHandler(logging.NullHandler())
 
 
 class NotAnAddress(ValueError):
@@ -115,7 +112,8 @@ def opened(url: str) -> Any:
         async_mode=False,
     )
     try:
-        made = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+        with _unheard(logging.getLogger("apprise")):
+            made = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
     except Exception:
         made = None
     if made is None:
@@ -125,6 +123,21 @@ def opened(url: str) -> Any:
             "says how each service spells its own"
         )
     return made
+
+
+@contextmanager
+def _unheard(logger: logging.Logger) -> Iterator[None]:
+    """Nothing that it says is logged: it quotes the addresses that it refuses. Not by `disabled`,
+    which any other library that configures logging takes back."""
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 def _check(url: str) -> None:
