@@ -25,9 +25,9 @@ from communicator_pipeline.resources import LocalStores
 from communicator_pipeline.retention import (
     collect_lake_garbage,
     compact_landings,
+    forget_what_is_over,
     prune_superseded_runs,
 )
-from communicator_pipeline.storage.queue import IngestionQueue
 
 refresh = dg.define_asset_job(
     "refresh",
@@ -158,13 +158,13 @@ def prune_runs(context: dg.OpExecutionContext) -> None:
     context.log.info("pruned %s runs", len(runs))
 
 
-@dg.op(description="Join small files of the landing zone; forget pushes that landed long ago.")
+@dg.op(description="Join small files of the landing zone; forget pushes and answers that are over.")
 def tidy_up(context: dg.OpExecutionContext, stores: LocalStores) -> None:
     opened = stores.open()
     now = datetime.now(UTC)
     joined = compact_landings(opened, now)
-    forgotten = IngestionQueue(opened.database).forget_old(now)
-    context.log.info("joined %s files, forgot %s pushes", joined, forgotten)
+    forgotten = forget_what_is_over(opened, now)
+    context.log.info("joined %s files, forgot %s things that are over", joined, forgotten)
 
 
 @dg.job(

@@ -14,6 +14,7 @@ import dagster as dg
 from dagster import AssetRecordsFilter, DagsterInstance, RunsFilter
 
 from communicator_pipeline.ingestion.connecting import clear_removed
+from communicator_pipeline.language_model.keeping import forget_answers
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import AccountMonth
@@ -24,6 +25,9 @@ KEEP_RUNS = timedelta(days=1)
 """A superseded run is kept for a day, for whoever wants to see what happened."""
 
 KEEP_FAILED_RUNS = timedelta(days=14)
+
+KEEP_MODEL_ANSWERS = timedelta(days=90)
+"""Days within which history is read anew at no cost; older questions are asked again."""
 
 _FINISHED = [
     dg.DagsterRunStatus.SUCCESS,
@@ -101,9 +105,13 @@ def collect_lake_garbage(stores: Stores, now: datetime) -> int:
 
 
 def forget_what_is_over(stores: Stores, now: datetime) -> int:
-    """Delete pushes that landed long ago, and what has come into removed accounts, each as soon
-    as it may go; returns how many pushes and objects went."""
-    return IngestionQueue(stores.database).forget_old(now) + clear_removed(stores, now)
+    """Delete pushes that landed long ago, answers of models that nobody asks for again, and what
+    has come into removed accounts, each as soon as it may go; returns how many went."""
+    return (
+        IngestionQueue(stores.database).forget_old(now)
+        + forget_answers(stores.database, now - KEEP_MODEL_ANSWERS)
+        + clear_removed(stores, now)
+    )
 
 
 def compact_landings(stores: Stores, now: datetime) -> int:

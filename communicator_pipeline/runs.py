@@ -282,10 +282,10 @@ def note_redraft(
             metadata={
                 "conversation": conversation_id,
                 "version": made.number,
-                "model": drafted.model,
-                "prompt": drafted.prompt,
-                "model tokens in": drafted.usage.input_tokens,
-                "model tokens out": drafted.usage.output_tokens,
+                "model": drafted.made.model,
+                "prompt": drafted.made.prompt,
+                "model tokens in": drafted.made.usage.input_tokens,
+                "model tokens out": drafted.made.usage.output_tokens,
             },
         )
     )

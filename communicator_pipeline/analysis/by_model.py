@@ -11,20 +11,24 @@ model says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from communicator_pipeline.analysis.analysis import Analysis
 from communicator_pipeline.analysis.offline import OfflineAnalyser
 from communicator_pipeline.analysis.taxonomy import Taxonomy
-from communicator_pipeline.language_model.asking import Answer, NoAnswer, Request, Usage
-from communicator_pipeline.language_model.conversations import LONGEST, ConversationReader, Shown
-from communicator_pipeline.language_model.model import LanguageModel
+from communicator_pipeline.language_model.asking import NoAnswer, Request
+from communicator_pipeline.language_model.conversations import (
+    LONGEST,
+    ConversationAsker,
+    Shown,
+    Told,
+)
+from communicator_pipeline.language_model.provenance import Provenance
 from communicator_pipeline.messages import Transcript, Turn
-from communicator_pipeline.prompts import PromptVersion
 
 VERSION = "by model 1"
 """Of what is made here of an answer: a change has it made again, which asks and costs nothing."""
@@ -60,12 +64,7 @@ class Analysed:
     """An analysis, and how it came to be."""
 
     analysis: Analysis
-    model: str
-    prompt: str = ""  # such as "analyse/1"; "" where no model was asked
-    stood_in: str = ""  # why the offline analyser did it in a model's place
-    passes: bool = False  # whether it is worth trying again later
-    withheld: tuple[str, ...] = ()
-    usage: Usage = field(default_factory=Usage)
+    made: Provenance
 
 
 class Analyser:
@@ -76,75 +75,61 @@ class Analyser:
         offline: OfflineAnalyser,
         taxonomy: Taxonomy,
         priority_people: frozenset[str] = frozenset(),
-        model: LanguageModel | None = None,
-        prompt: PromptVersion | None = None,
-        reader: ConversationReader | None = None,
-        account: str = "",
-        user_id: str = "",
+        asker: ConversationAsker | None = None,
     ) -> None:
         self._offline = offline
         self._taxonomy = taxonomy
         self._priority_people = priority_people
-        self._model = model
-        self._prompt = prompt
-        self._reader = reader
-        self._account = account
-        self._user_id = user_id
-        self.offline_name = f"{offline.name} {offline.version}"
+        self._asker = asker
+        self._offline_name = f"{offline.name} {offline.version}"
 
     @property
     def longest(self) -> int | None:
         """Messages of a conversation that are read at most; None: as many as offline."""
-        return None if self._model is None else LONGEST
+        return None if self._asker is None else LONGEST
 
     def fingerprint(self) -> str:
         """Who analyses, and with what: a conversation is analysed anew when it changes."""
         people = ",".join(sorted(self._priority_people))
-        by = self.offline_name
-        if self._model is not None and self._prompt is not None and self._reader is not None:
+        by = self._offline_name
+        if self._asker is not None:
             # Not what the offline analyser learnt: a model is not asked, and paid, again for that.
-            shown = self._reader.fingerprint()
-            by = f"{VERSION} {self._model.fingerprint} {self._prompt!r} {shown} {by}"
+            by = f"{VERSION} {self._asker.fingerprint()} {by}"
         elif self._offline.labels_digest:
             by = f"{by} {self._offline.labels_digest}"
         return f"{by} {self._taxonomy.model_dump_json()} {people}"
 
     def analyse(self, transcripts: Sequence[Transcript]) -> list[Analysed | Exception]:
         """An analysis of each, in order, or why there is none: one cannot spoil the others."""
-        offline = self._analyse_offline(transcripts)
-        if self._model is None or self._prompt is None or self._reader is None:
-            return offline
-        worth = [n for n, found in enumerate(offline) if not _is_hostile(found)]
-        shown = self._reader.read([transcripts[n] for n in worth])
-        asked = [
-            (n, one, self._request(self._prompt, transcripts[n], one))
-            for n, one in zip(worth, shown, strict=True)
-            if isinstance(one, Shown)
-        ]
-        found = list(offline)
-        for n, one in zip(worth, shown, strict=True):
-            if isinstance(one, NoAnswer):
-                found[n] = _stood_in(offline[n], one)
-        answers = self._model.complete_all([request for _, _, request in asked])
-        for (n, one, request), answer in zip(asked, answers, strict=True):
-            if isinstance(answer, NoAnswer):
-                answer.usage += one.usage
-                found[n] = _stood_in(offline[n], answer)
-            else:
-                found[n] = _analysed(transcripts[n], offline[n], one, answer, request.prompt.name)
+        found = self._analyse_offline(transcripts)
+        asker = self._asker
+        if asker is None:
+            return found
+        worth = [n for n, one in enumerate(found) if not _is_hostile(one)]
+        answers = asker.ask(
+            [transcripts[n] for n in worth],
+            lambda place, shown: self._request(asker, transcripts[worth[place]], shown),
+        )
+        for n, answer in zip(worth, answers, strict=True):
+            offline = found[n]
+            if not isinstance(answer, NoAnswer):
+                found[n] = _analysed(transcripts[n], offline, answer)
+            elif not isinstance(offline, Exception):
+                found[n] = replace(offline, made=offline.made.standing_in(answer))
         return found
 
     def _analyse_offline(self, transcripts: Sequence[Transcript]) -> list[Analysed | Exception]:
         answers: list[Analysed | Exception] = []
         for transcript in transcripts:
             try:
-                answers.append(Analysed(self._offline.analyse_one(transcript), self.offline_name))
+                analysis = self._offline.analyse_one(transcript)
+                answers.append(Analysed(analysis, Provenance(self._offline_name)))
             except Exception as error:
                 answers.append(error)
         return answers
 
     def _request(
-        self, version: PromptVersion, transcript: Transcript, shown: Shown
+        self, asker: ConversationAsker, transcript: Transcript, shown: Shown
     ) -> Request[ConversationAnalysis]:
         names = {t.author_name for t in transcript.turns if t.author_id in self._priority_people}
         settings = {
@@ -154,20 +139,13 @@ class Analyser:
             "priority_people": sorted(names),
         }
         return Request(
-            version.prompt(settings, shown.data),
+            asker.prompt.prompt(settings, shown.data),
             ConversationAnalysis,
-            self._account,
-            self._user_id,
+            asker.account,
+            asker.user_id,
             "analyse",
             partial(_problems, frozenset(self._taxonomy.names), frozenset(shown.message_ids)),
-            partial(self._shorter, version, transcript, shown),
         )
-
-    def _shorter(
-        self, version: PromptVersion, transcript: Transcript, shown: Shown
-    ) -> Request[ConversationAnalysis] | None:
-        half = shown.half()
-        return None if half is None else self._request(version, transcript, half)
 
 
 def _problems(
@@ -192,23 +170,12 @@ def _is_hostile(found: Analysed | Exception) -> bool:
     )
 
 
-def _stood_in(offline: Analysed | Exception, failure: NoAnswer) -> Analysed | Exception:
-    if isinstance(offline, Exception):
-        return offline
-    return replace(
-        offline, stood_in=str(failure), passes=failure.trouble.passes, usage=failure.usage
-    )
-
-
 def _analysed(
     transcript: Transcript,
     offline: Analysed | Exception,
-    shown: Shown,
-    answer: Answer[ConversationAnalysis],
-    prompt: str,
+    told: Told[ConversationAnalysis],
 ) -> Analysed:
-    value = answer.value
-    ids = shown.message_ids
+    value, ids = told.value, told.message_ids
     # Whoever spoke last waits for nobody: that is seen without a model, which may miss it.
     said = list(transcript.people())
     answered = bool(said) and said[-1].from_me
@@ -231,13 +198,7 @@ def _analysed(
         confidence=round(value.confidence, 4),
         flags=() if isinstance(offline, Exception) else offline.analysis.flags,
     )
-    return Analysed(
-        analysis,
-        answer.model,
-        prompt,
-        withheld=shown.withheld,
-        usage=shown.usage + answer.usage,
-    )
+    return Analysed(analysis, told.made)
 
 
 def _waiting(said: Sequence[Turn], named: str | None) -> Turn | None:
@@ -253,17 +214,3 @@ def _waiting(said: Sequence[Turn], named: str | None) -> Turn | None:
 def one_line(text: str) -> str:
     """The text without line breaks and NULs, which no database text may hold."""
     return " ".join(text.replace("\0", " ").split())
-
-
-def columns(analysed: Analysed) -> dict[str, Any]:
-    """How the analysis came to be, as the lake keeps it."""
-    usage = analysed.usage
-    return {
-        "model": analysed.model,
-        "prompt": analysed.prompt,
-        "stood_in": analysed.stood_in,
-        "withheld": list(analysed.withheld),
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_usd": usage.cost_usd,
-    }

@@ -11,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from communicator_pipeline.analysis import Analysis
-from communicator_pipeline.analysis.by_model import Analyser, columns
+from communicator_pipeline.analysis.by_model import Analyser
 from communicator_pipeline.chain import conversations
 from communicator_pipeline.chain.labelling import Labels, labelled, still_as_analysed
 from communicator_pipeline.chain.ripples import mark_all, mark_later_days
@@ -19,6 +19,13 @@ from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.chain.variants import LIVE, Variant, analyser_of, taxonomy_of
 from communicator_pipeline.language_model import Usage
+from communicator_pipeline.language_model.provenance import (
+    COLUMNS,
+    STOOD_IN,
+    in_numbers,
+    usage_of,
+    with_provenance,
+)
 from communicator_pipeline.messages import (
     LONGEST_TRANSCRIPT,
     TIME,
@@ -67,14 +74,7 @@ ANALYSIS_SCHEMA = table_schema(
         ("sentiment", pa.float64()),  # -1…1
         ("confidence", pa.float64()),  # 0…1
         ("flags", pa.list_(pa.string())),
-        ("model", pa.string()),
-        ("input_digest", pa.string()),  # of all that the analysis rests on: equal, not redone
-        ("prompt", pa.string()),  # its version; "" where no model was asked
-        ("stood_in", pa.string()),  # why the offline analyser did it in a model's place, or ""
-        ("withheld", pa.list_(pa.string())),  # kinds of what the model was not shown, counted
-        ("input_tokens", pa.int64()),  # what the model's answer took when it was given
-        ("output_tokens", pa.int64()),
-        ("cost_usd", pa.float64()),
+        *COLUMNS,
     ]
 )
 
@@ -102,7 +102,7 @@ def materialise(
     fingerprint = analyser.fingerprint()
     muted = muted_chats(stores.database, account)
     by_hand = Labels(
-        labels(stores.database, account) if variant is LIVE else {},
+        labels(stores.database, account) if variant.is_live else {},
         categories_of(stores.database, account),
     )
     asset = variant.asset(ASSET)
@@ -152,11 +152,7 @@ def materialise(
             numbers["need a reply"] += sum(row["needs_reply"] for row in rows)
             numbers["stood in for a model"] += sum(bool(row["stood_in"]) for row in rows)
             for row in rows:
-                usage += Usage(
-                    input_tokens=row["input_tokens"] or 0,
-                    output_tokens=row["output_tokens"] or 0,
-                    cost_usd=row["cost_usd"] or 0.0,
-                )
+                usage += usage_of(row)
                 counts["category"][row["category"]] += 1
                 counts["language"][row["language"]] += 1
                 counts["priority"][_BANDS[min(row["priority"] // 20, 4)]] += 1
@@ -168,7 +164,7 @@ def materialise(
             )
         numbers.update(in_numbers(usage))
         later.clear()
-        if variant is LIVE:
+        if variant.is_live:
             later.update(
                 mark_later_days(
                     stores,
@@ -184,23 +180,12 @@ def materialise(
         return tables
 
     manifest, changed = stores.lake.update(asset, partition, analyse_days)
-    if variant is LIVE:
+    if variant.is_live:
         mark_all(stores, partition, later)
         _settle(stores, account, failed, worked)
         retry_later(stores.database, account, again, processed)
     numbers["failed"] = len(failed)
     return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)
-
-
-def in_numbers(usage: Usage) -> dict[str, int]:
-    """What models took, for a partition's metadata; nothing where none was asked. Dagster plots
-    numbers over time; a whole number of millionths of a dollar is one."""
-    found = {
-        "model tokens in": usage.input_tokens,
-        "model tokens out": usage.output_tokens,
-        "model cost in millionths of a dollar": round(usage.cost_usd * 1e6),
-    }
-    return {name: value for name, value in found.items() if value}
 
 
 @dataclass
@@ -232,7 +217,7 @@ def _analyse_days(
             digest = input_digest(transcript, f"{fingerprint} muted" if is_muted else fingerprint)
             row = known.get(transcript.conversation_id)
             if row is not None and row["input_digest"] == digest:
-                found.rows[day].append({**_NOT_ASKED, **row})
+                found.rows[day].append(with_provenance(row))
             else:
                 due.append((day, transcript, digest))
     answers = analyser.analyse([transcript for _, transcript, _ in due])
@@ -241,34 +226,20 @@ def _analyse_days(
             reason = f"the conversation could not be analysed: {answer}"
             found.failed.append(_letter(transcript.conversation_id, day, reason))
             continue
-        if answer.passes:
+        if answer.made.passes:
             digest = f"{digest} {STOOD_IN}"
-            found.again[day] = answer.stood_in
+            found.again[day] = answer.made.stood_in
         analysis = answer.analysis
         if transcript.channel_id in muted:
             analysis = replace(
                 analysis, needs_reply=False, needs_reply_reason=MUTED, waiting_since=None
             )
-        row = _row(transcript, analysis, digest) | columns(answer)
+        row = _row(transcript, analysis, digest) | answer.made.columns()
         found.fresh[day].append(row)
         found.rows[day].append(row)
     for rows in found.rows.values():
         rows.sort(key=lambda row: str(row["conversation_id"]))
     return found
-
-
-STOOD_IN = "stood-in"
-"""The end of an input digest that will not be met again: the next run tries the model anew."""
-
-_NOT_ASKED: Mapping[str, Any] = {
-    "prompt": "",
-    "stood_in": "",
-    "withheld": [],
-    "input_tokens": 0,
-    "output_tokens": 0,
-    "cost_usd": 0.0,
-}
-"""Of rows that were written before these columns were."""
 
 
 def categories_of(database: Database, account: str) -> tuple[str, ...]:

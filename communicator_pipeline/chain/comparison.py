@@ -34,9 +34,10 @@ from communicator_pipeline.comparing.figures import (
 from communicator_pipeline.comparing.holding_out import answers_given, is_held_out, not_held_out
 from communicator_pipeline.comparing.pairing import paired
 from communicator_pipeline.comparing.report import markdown
-from communicator_pipeline.drafting.learning import Feedback, distil
+from communicator_pipeline.drafting.learning import distil
 from communicator_pipeline.drafting.learnt import Chosen, Memory
 from communicator_pipeline.drafting.parts import distance
+from communicator_pipeline.language_model.provenance import Provenance
 from communicator_pipeline.messages import LONGEST_TRANSCRIPT, TIME, Transcript, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.comparisons import (
@@ -44,7 +45,7 @@ from communicator_pipeline.storage.comparisons import (
     delivered_messages,
     held_out_salt,
 )
-from communicator_pipeline.storage.feedback import MOST_LEARNT_FROM, feedback_of_account
+from communicator_pipeline.storage.feedback import MOST_LEARNT_FROM, Feedback, feedback_of_account
 from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
 from communicator_pipeline.storage.memories import active_memories, spent
 
@@ -217,10 +218,7 @@ class _Again:
     transcript: Transcript
     analysis: Analysis | None = None
     text: str = ""
-    stood_in: str = ""
-    model: str = ""
-    prompt: str = ""
-    chosen: tuple[Chosen, ...] = field(default=())
+    made: Provenance = field(default_factory=lambda: Provenance(""))
 
 
 def _answers(
@@ -285,7 +283,7 @@ def _analyse(stores: Stores, account: str, variant: Variant, found: Sequence[_Ag
     for one, answer in zip(found, analyser.analyse([one.transcript for one in found]), strict=True):
         if not isinstance(answer, Exception):
             one.analysis = answer.analysis
-            one.stood_in, one.model, one.prompt = answer.stood_in, answer.model, answer.prompt
+            one.made = answer.made
 
 
 def _draft(
@@ -307,7 +305,7 @@ def _draft(
             chosen[one.transcript.conversation_id] = memories_for(known, one.transcript, analysis)
         for (one, _), drafted in zip(batch, drafter.draft(items, chosen), strict=True):
             one.text = without_secrets(drafted.draft.text)
-            one.stood_in, one.model, one.prompt = drafted.stood_in, drafted.model, drafted.prompt
+            one.made = drafted.made
 
 
 def _one_of_each(found: Sequence[_Again]) -> Iterator[list[tuple[_Again, Analysis]]]:
@@ -315,7 +313,7 @@ def _one_of_each(found: Sequence[_Again]) -> Iterator[list[tuple[_Again, Analysi
     conversation which memories count."""
     by_conversation: dict[str, list[tuple[_Again, Analysis]]] = defaultdict(list)
     for one in found:
-        if one.analysis is not None and one.analysis.needs_reply and not one.stood_in:
+        if one.analysis is not None and one.analysis.needs_reply and not one.made.stood_in:
             by_conversation[one.event.conversation_id].append((one, one.analysis))
     most = max(map(len, by_conversation.values()), default=0)
     for place in range(most):
@@ -335,9 +333,9 @@ def _row(one: _Again, salt: str) -> dict[str, Any]:
         "drafted": bool(one.text),
         "text": one.text,
         "category": one.analysis.category,
-        "model": one.model,
-        "prompt": one.prompt,
-        "stood_in": one.stood_in,
+        "model": one.made.model,
+        "prompt": one.made.prompt,
+        "stood_in": one.made.stood_in,
     }
 
 

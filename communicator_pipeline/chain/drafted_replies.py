@@ -17,10 +17,18 @@ from communicator_pipeline.chain.scope import MonthReport, Scope
 from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.chain.variants import LIVE, Variant, drafter_of
 from communicator_pipeline.drafting import refusals
-from communicator_pipeline.drafting.by_model import Drafter, columns
+from communicator_pipeline.drafting.by_model import Drafter
 from communicator_pipeline.drafting.learnt import Asked, Chosen, Memory, choose
 from communicator_pipeline.drafting.offline import message_to_answer
 from communicator_pipeline.language_model import Usage
+from communicator_pipeline.language_model.provenance import (
+    COLUMNS,
+    STOOD_IN,
+    Provenance,
+    in_numbers,
+    usage_of,
+    with_provenance,
+)
 from communicator_pipeline.messages import LONGEST_TRANSCRIPT, Transcript, table_schema
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_owner
@@ -44,14 +52,7 @@ DRAFT_SCHEMA = table_schema(
         ("reason", pa.string()),
         ("flags", pa.list_(pa.string())),
         ("confidence", pa.float64()),  # 0…1
-        ("model", pa.string()),
-        ("input_digest", pa.string()),
-        ("prompt", pa.string()),  # its version; "" where no model was asked
-        ("stood_in", pa.string()),  # why the offline drafter did it in a model's place, or ""
-        ("withheld", pa.list_(pa.string())),  # kinds of what the model was not shown, counted
-        ("input_tokens", pa.int64()),  # what the model's answer took when it was given
-        ("output_tokens", pa.int64()),
-        ("cost_usd", pa.float64()),
+        *COLUMNS,
     ]
 )
 
@@ -87,7 +88,7 @@ def materialise(
     def draft_days(manifest: Manifest) -> NewDays:
         analysed = stores.lake.manifest(analysed_as, partition)
         overtaken: list[str] = []
-        if variant is LIVE:
+        if variant.is_live:
             overtaken = _drafted_earlier(
                 stores,
                 partition,
@@ -115,7 +116,7 @@ def materialise(
         )
         memories = active_memories(stores.database, account) if variant.memories else []
         # What people decided about is the live draft.
-        handled = handled_drafts(stores.database, account) if variant is LIVE else set()
+        handled = handled_drafts(stores.database, account) if variant.is_live else set()
         fingerprint = drafter.fingerprint()
         old = {
             day: stores.lake.rows_by("conversation_id", asset, partition, manifest, day)
@@ -143,7 +144,7 @@ def materialise(
                         or _is_settled(before, analysis, day, handled)
                     )
                 ):
-                    rows[day].append(_NOT_ASKED | dict(before))
+                    rows[day].append(with_provenance(before))
                 else:
                     due.append(_Due(day, transcript, analysis, chosen, digest, before))
         again.clear()
@@ -158,11 +159,7 @@ def materialise(
                 counts["outcome"][row["outcome"]] += 1
                 counts["language"][row["language"]] += 1
                 numbers["stood in for a model"] += bool(row["stood_in"])
-                usage += Usage(
-                    input_tokens=row["input_tokens"],
-                    output_tokens=row["output_tokens"],
-                    cost_usd=row["cost_usd"],
-                )
+                usage += usage_of(row)
             numbers["drafts"] += len(rows[day])
             preview.extend(
                 {"day": day, "conversation": row["conversation_id"], "draft": row["text"]}
@@ -170,11 +167,11 @@ def materialise(
             )
             tables[day] = pa.Table.from_pylist(rows[day], schema=DRAFT_SCHEMA)
         numbers["drafted"] = len(due)
-        numbers.update(analyses.in_numbers(usage))
+        numbers.update(in_numbers(usage))
         return tables
 
     manifest, changed = stores.lake.update(asset, partition, draft_days)
-    if variant is LIVE:
+    if variant.is_live:
         _tell_earlier_months(stores, partition, scope)
         if again:
             retry_later(stores.database, account, again, ())
@@ -191,17 +188,6 @@ class _Due:
     chosen: tuple[Chosen, ...]
     digest: str
     before: Mapping[str, Any] | None
-
-
-_NOT_ASKED: dict[str, Any] = {
-    "prompt": "",
-    "stood_in": "",
-    "withheld": [],
-    "input_tokens": 0,
-    "output_tokens": 0,
-    "cost_usd": 0.0,
-}
-"""Of rows that no model made, or that were written before these columns were."""
 
 
 def _active_on(
@@ -328,21 +314,22 @@ def _draft(drafter: Drafter, due: Sequence[_Due]) -> Iterator[tuple[_Due, dict[s
             "gaps": list(drafted.draft.gaps),
             "rests_on": list(drafted.draft.rests_on),
             "flags": list(drafted.draft.flags),
-            **columns(drafted),
+            **drafted.made.columns(),
         }
-        before = None if one.before is None else {**_NOT_ASKED, **one.before}
+        before = None if one.before is None else with_provenance(one.before)
         # What says the same as before is the same draft: whoever looks at it may approve it.
         same = before is not None and all(before[name] == value for name, value in row.items())
         version = before["version"] + (not same) if before else 1
-        digest = f"{one.digest} {analyses.STOOD_IN}" if drafted.passes else one.digest
-        yield one, row | {"version": version, "input_digest": digest}, drafted.passes
+        passes = drafted.made.passes
+        digest = f"{one.digest} {STOOD_IN}" if passes else one.digest
+        yield one, row | {"version": version, "input_digest": digest}, passes
 
 
 def _not_wanted(
     analysis: Mapping[str, Any], before: Mapping[str, Any] | None, why: str
 ) -> dict[str, Any]:
     """The row of a conversation for which the user wants no draft."""
-    row: dict[str, Any] = _NOT_ASKED | {
+    row = Provenance(refusals.MODEL).columns() | {
         "conversation_id": analysis["conversation_id"],
         "version": 1,
         "outcome": "no_reply",
@@ -353,13 +340,12 @@ def _not_wanted(
         "reason": why,
         "flags": list(analysis["flags"]),
         "confidence": 1.0,
-        "model": refusals.MODEL,
         "input_digest": analysis["input_digest"],
     }
     if before is None:
         return row
     row["version"] = before["version"]
-    return row if row == _NOT_ASKED | dict(before) else row | {"version": before["version"] + 1}
+    return row if row == with_provenance(before) else row | {"version": before["version"] + 1}
 
 
 def _analysis(row: Mapping[str, Any]) -> Analysis:

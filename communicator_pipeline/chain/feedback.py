@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from communicator_pipeline.drafting.learning import Feedback
 from communicator_pipeline.drafting.parts import changes, distance
 from communicator_pipeline.messages import TIME, table_schema
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.feedback import feedback_of_month, rows_by_month
+from communicator_pipeline.storage.feedback import Feedback, feedback_of_month, rows_by_month
 from communicator_pipeline.storage.lake import AccountMonth, Manifest, NewDays
 
 ASSET = "feedback"

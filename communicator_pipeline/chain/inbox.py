@@ -18,6 +18,7 @@ from communicator_pipeline.chain import (
     raw_messages,
 )
 from communicator_pipeline.chain.scope import MonthReport, Scope
+from communicator_pipeline.language_model.provenance import with_provenance
 from communicator_pipeline.messages import resolve_names
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import directory
@@ -109,12 +110,8 @@ def _rows(
             table = table.set_column(place, field.name, texts)
     rows = table.to_pylist()
     if asset in (analyses.ASSET, drafted_replies.ASSET) and "stood_in" not in table.column_names:
-        return [row | _BEFORE_MODELS for row in rows]
+        return [with_provenance(row) for row in rows]
     return rows
-
-
-_BEFORE_MODELS = {"prompt": "", "stood_in": "", "withheld": []}
-"""Of rows that were written before these columns were."""
 
 
 def _messages(

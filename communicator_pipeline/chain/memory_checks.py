@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from communicator_pipeline.chain.checks import Problem
-from communicator_pipeline.drafting.learning import MOST_PER_EDIT, Feedback
+from communicator_pipeline.drafting.learning import MOST_PER_EDIT
 from communicator_pipeline.drafting.learnt import Memory
 from communicator_pipeline.drafting.parts import comparable_sentence
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.feedback import feedback_of_ids
+from communicator_pipeline.storage.feedback import Feedback, feedback_of_ids
 from communicator_pipeline.storage.memories import active_memories
 
 

@@ -82,10 +82,10 @@ def redraft(
     )[0]
     if not drafted.draft.text:
         raise NotRedrafted(f"there is nothing to draft: {drafted.draft.reason}")
-    if words and not drafted.prompt and not wishes:
+    if words and not drafted.made.prompt and not wishes:
         raise NotRedrafted(
-            f"{drafted.stood_in or 'no language model is set'}; the offline drafter follows but a "
-            'few wishes: "shorter", "no emoji", and "say: " with the words'
+            f"{drafted.made.stood_in or 'no language model is set'}; the offline drafter follows "
+            'but a few wishes: "shorter", "no emoji", and "say: " with the words'
         )
     told = feedback_on(proposal, "instructed", user_id, moment, note=words) if words else None
     number = keep_redraft(
@@ -177,7 +177,7 @@ def _version(
         draft.rests_on,
         draft.flags,
         draft.confidence,
-        drafted.model,
-        drafted.prompt,
-        drafted.stood_in,
+        drafted.made.model,
+        drafted.made.prompt,
+        drafted.made.stood_in,
     )

@@ -19,7 +19,7 @@ from communicator_pipeline.drafting.by_model import Drafter, Voice
 from communicator_pipeline.drafting.memory import ReplyMemory
 from communicator_pipeline.language_model import LanguageModel, open_model
 from communicator_pipeline.language_model.configuration import ModelsConfig
-from communicator_pipeline.language_model.conversations import ConversationReader
+from communicator_pipeline.language_model.conversations import ConversationAsker
 from communicator_pipeline.language_model.model import model_of
 from communicator_pipeline.language_model.withholding import Withholding
 from communicator_pipeline.prompts import PromptVersion, current, load
@@ -37,6 +37,11 @@ class Variant:
     models: ModelsConfig | None = None
     memories: bool = True  # whether drafts follow what was learnt
     only_kept: bool = False  # only answers that were given before: nothing over the network
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is what people see that is made this way."""
+        return not self.name
 
     def asset(self, asset: str) -> str:
         """The name under which the lake keeps an asset made this way."""
@@ -77,22 +82,11 @@ def payer_of(stores: Stores, account: str) -> str:
 def analyser_of(stores: Stores, account: str, variant: Variant = LIVE) -> Analyser:
     """Who analyses the account's conversations."""
     user_id = payer_of(stores, account)
-    settings = Settings(stores.database, user_id or None)
+    settings = Settings(stores.database, user_id or None).at_once()
     taxonomy, people = taxonomy_of(settings), settings.priority_people()
     offline = _offline(taxonomy, people).following(stored(stores, account)[0].model)
-    model = variant.model(stores)
-    if model is None:
-        return Analyser(offline, taxonomy, people)
-    return Analyser(
-        offline,
-        taxonomy,
-        people,
-        model,
-        variant.prompt(stores, "analyse"),
-        reader_of(stores, account, model, variant),
-        account,
-        user_id,
-    )
+    asker = _asker(stores, account, user_id, settings, variant, "analyse")
+    return Analyser(offline, taxonomy, people, asker)
 
 
 def untrained_of(stores: Stores, account: str) -> OfflineAnalyser:
@@ -109,39 +103,32 @@ def drafter_of(stores: Stores, account: str, variant: Variant = LIVE) -> Drafter
     """Who drafts for the account's conversations. Reads what the owner answered before: that is
     the costly part, and put off until something is drafted."""
     user_id = payer_of(stores, account)
-    settings = Settings(stores.database, user_id or None)
-    voice = Voice(
-        str(settings.get("tone") or ""),
-        settings.signature() or "",
-        tuple(settings.get("languages") or ()),
-    )
+    settings = Settings(stores.database, user_id or None).at_once()
+    voice = Voice(settings.tone(), settings.signature() or "", tuple(settings.languages()))
 
     @cache
     def memory() -> ReplyMemory:
         answered = Transcripts.answered(stores, account, MOST_REMEMBERED)
         return ReplyMemory.from_transcripts(answered)
 
+    return Drafter(memory, voice, _asker(stores, account, user_id, settings, variant, "draft"))
+
+
+def _asker(
+    stores: Stores,
+    account: str,
+    user_id: str,
+    settings: Settings,
+    variant: Variant,
+    purpose: str,
+) -> ConversationAsker | None:
+    """Who asks a model about the account's conversations; None where no model is to be asked."""
     model = variant.model(stores)
     if model is None:
-        return Drafter(memory, voice)
-    return Drafter(
-        memory,
-        voice,
-        model,
-        variant.prompt(stores, "draft"),
-        reader_of(stores, account, model, variant),
-        account,
-        user_id,
-    )
-
-
-def reader_of(
-    stores: Stores, account: str, model: LanguageModel, variant: Variant = LIVE
-) -> ConversationReader:
-    """Puts the account's conversations into prompts."""
-    user_id = payer_of(stores, account)
-    rules = withholding_of(Settings(stores.database, user_id or None))
-    return ConversationReader(model, variant.prompt(stores, "compact"), rules, account, user_id)
+        return None
+    prompt, compact = variant.prompt(stores, purpose), variant.prompt(stores, "compact")
+    rules = withholding_of(settings)
+    return ConversationAsker(model, prompt, compact, rules, account, user_id)
 
 
 _KEPT = threading.local()  # an analyser remembers words as it reads, so each thread has its own

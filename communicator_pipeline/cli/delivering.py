@@ -216,8 +216,8 @@ def redraft(
         made = redrafting.redraft(opened, whose, key, found, instruction)
         with runs.open_instance() as instance:
             runs.note_redraft(instance, key, found, made)
-    if made.drafted.stood_in:
-        err.print(f"[yellow]![/yellow] {escaped([made.drafted.stood_in])[0]}", soft_wrap=True)
+    if made.drafted.made.stood_in:
+        err.print(f"[yellow]![/yellow] {escaped([made.drafted.made.stood_in])[0]}", soft_wrap=True)
     out.print(made.drafted.draft.text, markup=False, soft_wrap=True)
 
 

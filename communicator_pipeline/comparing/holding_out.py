@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from communicator_pipeline.drafting.learning import Feedback
+from communicator_pipeline.storage.feedback import Feedback
 
 HELD_OUT = 0.2
 """The share of the conversations that is held out: at a hundred answers a month some twenty, enough

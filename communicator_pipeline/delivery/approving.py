@@ -29,17 +29,13 @@ from communicator_pipeline.delivery.hours import SendingHours, read_hours
 from communicator_pipeline.delivery.splitting import split_for
 from communicator_pipeline.delivery.states import By, canceled
 from communicator_pipeline.drafting.facts import GAP
-from communicator_pipeline.drafting.learning import (
-    Feedback,
-    FeedbackKind,
-    borrowed,
-    feedback_id,
-)
+from communicator_pipeline.drafting.learning import borrowed
 from communicator_pipeline.drafting.memory import content_words
 from communicator_pipeline.platforms.protocol import Sending, Target
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database
 from communicator_pipeline.storage.draft_versions import REDRAFTED
+from communicator_pipeline.storage.feedback import Feedback, FeedbackKind, feedback_id
 from communicator_pipeline.storage.inbox import LONGEST_TEXT
 from communicator_pipeline.storage.outbox import (
     MAY_APPROVE,

@@ -10,7 +10,7 @@ Whom the reply goes to, in which thread and from which account is never asked: t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,11 +23,15 @@ from communicator_pipeline.drafting.draft import Draft
 from communicator_pipeline.drafting.learnt import Chosen, described
 from communicator_pipeline.drafting.memory import ReplyMemory
 from communicator_pipeline.drafting.offline import OfflineDrafter, message_to_answer
-from communicator_pipeline.language_model.asking import Answer, NoAnswer, Request, Trouble, Usage
-from communicator_pipeline.language_model.conversations import LONGEST, ConversationReader, Shown
-from communicator_pipeline.language_model.model import LanguageModel
+from communicator_pipeline.language_model.asking import NoAnswer, Request, Trouble
+from communicator_pipeline.language_model.conversations import (
+    LONGEST,
+    ConversationAsker,
+    Shown,
+    Told,
+)
+from communicator_pipeline.language_model.provenance import Provenance
 from communicator_pipeline.messages import Transcript, Turn
-from communicator_pipeline.prompts import PromptVersion
 
 MOST_EXAMPLES = 3
 """Earlier answers of the owner's that a prompt shows."""
@@ -66,12 +70,7 @@ class Drafted:
     """A draft, and how it came to be."""
 
     draft: Draft
-    model: str
-    prompt: str = ""  # such as "draft/1"; "" where no model was asked
-    stood_in: str = ""  # why the offline drafter did it in a model's place
-    passes: bool = False  # whether it is worth trying again later
-    withheld: tuple[str, ...] = ()
-    usage: Usage = field(default_factory=Usage)
+    made: Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,34 +89,23 @@ class Drafter:
         self,
         memory: Callable[[], ReplyMemory],
         voice: Voice | None = None,
-        model: LanguageModel | None = None,
-        prompt: PromptVersion | None = None,
-        reader: ConversationReader | None = None,
-        account: str = "",
-        user_id: str = "",
+        asker: ConversationAsker | None = None,
     ) -> None:
         self._memory = memory
         self._voice = voice or Voice()
-        self._model = model
-        self._prompt = prompt
-        self._reader = reader
-        self._account = account
-        self._user_id = user_id
-        self.offline_name = f"{OfflineDrafter.name} {OfflineDrafter.version}"
+        self._asker = asker
 
     @property
     def longest(self) -> int | None:
         """Messages of a conversation that are read at most; None: as many as offline."""
-        return None if self._model is None else LONGEST
+        return None if self._asker is None else LONGEST
 
     def fingerprint(self) -> str:
         """What drafts depend on besides their conversations and memories; "" offline and without
         a signature."""
-        if self._model is None or self._prompt is None or self._reader is None:
+        if self._asker is None:
             return self._voice.signature
-        return (
-            f"{self._model.fingerprint} {self._prompt!r} {self._reader.fingerprint()} {self._voice}"
-        )
+        return f"{self._asker.fingerprint()} {self._voice}"
 
     def draft(
         self,
@@ -129,48 +117,44 @@ class Drafter:
         were chosen for its draft."""
         chosen = learnt or {}
         drafter = OfflineDrafter(self._memory(), signature=self._voice.signature or None)
-        offline = [Drafted(draft, self.offline_name) for draft in drafter.draft(items, chosen)]
-        if self._model is None or self._prompt is None or self._reader is None:
-            return offline
+        by_offline = Provenance(f"{drafter.name} {drafter.version}")
+        found = [Drafted(draft, by_offline) for draft in drafter.draft(items, chosen)]
+        asker = self._asker
+        if asker is None:
+            return found
         # Where the offline drafter will not answer (spam, an injection, nobody to answer), no
         # model is asked either: what a stranger wrote must not talk it into an answer.
-        worth = [n for n, drafted in enumerate(offline) if drafted.draft.outcome != "no_reply"]
-        shown = self._reader.read([items[n][0] for n in worth])
-        found = list(offline)
-        asked: list[tuple[int, Shown, Request[ProposedReply]]] = []
-        for n, one in zip(worth, shown, strict=True):
-            transcript, analysis = items[n]
-            if isinstance(one, NoAnswer):
-                found[n] = _stood_in(offline[n], one)
-                continue
-            memories = chosen.get(transcript.conversation_id, ())
-            asked.append((n, one, self._request(transcript, analysis, one, memories, wish)))
-        answers = self._model.complete_all([request for _, _, request in asked])
-        for (n, one, request), answer in zip(asked, answers, strict=True):
+        worth = [n for n, drafted in enumerate(found) if drafted.draft.outcome != "no_reply"]
+        memories = [chosen.get(items[n][0].conversation_id, ()) for n in worth]
+        answers = asker.ask(
+            [items[n][0] for n in worth],
+            lambda place, shown: self._request(
+                asker, *items[worth[place]], shown, memories[place], wish
+            ),
+        )
+        for place, (n, answer) in enumerate(zip(worth, answers, strict=True)):
             if isinstance(answer, NoAnswer):
-                answer.usage += one.usage
-                found[n] = _stood_in(offline[n], answer)
+                found[n] = _standing_in(found[n], answer)
             else:
-                memories = chosen.get(items[n][0].conversation_id, ())
-                found[n] = self._drafted(items[n], memories, wish, one, answer, request.prompt.name)
+                found[n] = self._drafted(*items[n], memories[place], wish, answer)
         return found
 
     def _request(
         self,
+        asker: ConversationAsker,
         transcript: Transcript,
         analysis: Analysis,
         shown: Shown,
         memories: Sequence[Chosen],
         wish: Wish | None,
     ) -> Request[ProposedReply]:
-        assert self._prompt is not None
         asked = message_to_answer(transcript, analysis)
         data = dict(shown.data)
         if asked is not None:
             data["answer_to"] = next(
                 (n for n, each in shown.message_ids.items() if each == asked.message_id), None
             )
-            data["how_the_owner_answered"] = self._examples(transcript, analysis, asked)
+            data["how_the_owner_answered"] = self._examples(asker, transcript, analysis, asked)
         settings: dict[str, Any] = {
             "tone": self._voice.tone,
             "signature": bool(self._voice.signature),
@@ -184,32 +168,19 @@ class Drafter:
         }
         ids = frozenset(each.memory.memory_id for each in memories)
         return Request(
-            self._prompt.prompt(settings, data),
+            asker.prompt.prompt(settings, data),
             ProposedReply,
-            self._account,
-            self._user_id,
+            asker.account,
+            asker.user_id,
             "draft",
             partial(_problems, frozenset(shown.message_ids), ids),
-            partial(self._shorter, transcript, analysis, shown, memories, wish),
         )
 
-    def _shorter(
-        self,
-        transcript: Transcript,
-        analysis: Analysis,
-        shown: Shown,
-        memories: Sequence[Chosen],
-        wish: Wish | None,
-    ) -> Request[ProposedReply] | None:
-        half = shown.half()
-        return None if half is None else self._request(transcript, analysis, half, memories, wish)
-
     def _examples(
-        self, transcript: Transcript, analysis: Analysis, asked: Turn
+        self, asker: ConversationAsker, transcript: Transcript, analysis: Analysis, asked: Turn
     ) -> list[dict[str, str]]:
         """The owner's answers to the likest messages; none that was told to somebody else in
         private, because a model does not know what of it is a secret."""
-        assert self._reader is not None
         matches = self._memory().nearest(
             asked.text,
             analysis.language,
@@ -224,21 +195,19 @@ class Drafter:
             if match.pair.person == asked.author_id or match.pair.channel_kind != "dm"
         ]
         return [
-            {"to": self._reader.seen(pair.inbound), "answered": self._reader.seen(pair.reply)}
+            {"to": asker.seen(pair.inbound), "answered": asker.seen(pair.reply)}
             for pair in open_ones[:MOST_EXAMPLES]
         ]
 
     def _drafted(
         self,
-        item: tuple[Transcript, Analysis],
+        transcript: Transcript,
+        analysis: Analysis,
         memories: Sequence[Chosen],
         wish: Wish | None,
-        shown: Shown,
-        answer: Answer[ProposedReply],
-        prompt: str,
+        told: Told[ProposedReply],
     ) -> Drafted:
-        transcript, analysis = item
-        value = answer.value
+        value = told.value
         asked = message_to_answer(transcript, analysis)
         said = [turn.text for turn in transcript.turns]
         # What the owner themselves wrote.
@@ -252,7 +221,7 @@ class Drafter:
         text = "" if outcome == "no_reply" else self._signed(found.text)
         rests_on = [
             *([asked.message_id] if asked else []),
-            *(shown.message_ids[n] for n in value.rests_on),
+            *(told.message_ids[n] for n in value.rests_on),
             *(f"{MEMORY}{memory_id}" for memory_id in value.used_memories),
         ]
         draft = Draft(
@@ -266,8 +235,7 @@ class Drafter:
             flags=tuple(dict.fromkeys([*analysis.flags, *found.flags])),
             confidence=round(value.confidence, 4),
         )
-        usage = shown.usage + answer.usage
-        return Drafted(draft, answer.model, prompt, withheld=shown.withheld, usage=usage)
+        return Drafted(draft, told.made)
 
     def _signed(self, text: str) -> str:
         signature = self._voice.signature
@@ -289,29 +257,9 @@ def _problems(numbers: frozenset[int], memories: frozenset[str], value: Proposed
     return found
 
 
-def _stood_in(offline: Drafted, failure: NoAnswer) -> Drafted:
+def _standing_in(offline: Drafted, failure: NoAnswer) -> Drafted:
     draft = offline.draft
     if failure.trouble in (Trouble.INVALID, Trouble.REFUSED):
         # What was said may have brought the model to it: a person looks before anything goes out.
         draft = replace(draft, flags=(*draft.flags, STRANGE_ANSWER))
-    return replace(
-        offline,
-        draft=draft,
-        stood_in=str(failure),
-        passes=failure.trouble.passes,
-        usage=failure.usage,
-    )
-
-
-def columns(drafted: Drafted) -> dict[str, Any]:
-    """How the draft came to be, as the lake keeps it."""
-    usage = drafted.usage
-    return {
-        "model": drafted.model,
-        "prompt": drafted.prompt,
-        "stood_in": drafted.stood_in,
-        "withheld": list(drafted.withheld),
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_usd": usage.cost_usd,
-    }
+    return Drafted(draft, offline.made.standing_in(failure))

@@ -1,6 +1,6 @@
 """What people's feedback on drafts teaches: pure, without any account, the same for the same input.
 
-Belongs here: the feedback event, and distilling memories from many of them. Does not belong here:
+Belongs here: distilling memories from many feedback events. Does not belong here:
 what a memory does to a draft (`learnt.py`), keeping either (`storage/`).
 
 **From what.** The difference between a draft and what the user sent in its place, and what they
@@ -24,9 +24,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
-from typing import Literal
 
 import orjson
 
@@ -54,10 +52,7 @@ from communicator_pipeline.drafting.parts import (
     parted,
     sentences_of,
 )
-
-FeedbackKind = Literal[
-    "approved", "edited", "rejected", "instructed", "relabelled", "merged", "split"
-]
+from communicator_pipeline.storage.feedback import Feedback
 
 MOST_PER_EDIT = 3
 LONGEST_SENTENCE = 300  # characters; longer ones are no standing answer
@@ -86,39 +81,6 @@ _ONCE = frozenset({"date", "time", "amount", "order", "number"})
 _SHORTER = 0.6  # of the draft's words
 _LENGTHS = (15, 25, 40, 60, 100)  # words: what a reply is kept within
 _HARD_FACT = re.compile(r"\S*(?:@|://)\S*\w|(?:\w{0,4}\d[\d .-]?){4,}")
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """What somebody did with a draft, or with what was understood of a conversation."""
-
-    account: str
-    feedback_id: str
-    conversation_id: str
-    kind: FeedbackKind
-    user_id: str
-    at: datetime  # UTC
-    source_version: str = ""
-    approval_id: str | None = None
-    draft_text: str = ""
-    final_text: str = ""
-    note: str = ""  # the instruction, the reason, the new label
-    model: str = ""
-    draft_day: str | None = None
-    draft_version: int | None = None
-    category: str = ""
-    language: str = ""
-    rests_on: tuple[str, ...] = ()  # ids of the message answered, and of memories
-    person_id: str = ""  # who was answered
-    person_name: str = ""
-    about: tuple[str, ...] = ()  # content words of the message answered
-    borrowed: tuple[str, ...] = ()  # sentences of the final text that others had written before
-    taken_back: bool = False  # the approval was undone
-
-
-def feedback_id(*told: str | None) -> str:
-    """The id of an event: the same for the same account, conversation, deed and text."""
-    return _digest(*told)
 
 
 def _digest(*parts: object) -> str:

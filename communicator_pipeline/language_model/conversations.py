@@ -12,9 +12,9 @@ missing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,9 +26,12 @@ from communicator_pipeline.language_model.asking import (
     Usage,
 )
 from communicator_pipeline.language_model.model import LanguageModel
+from communicator_pipeline.language_model.provenance import Provenance
 from communicator_pipeline.language_model.withholding import Blocked, Withholding, in_words
 from communicator_pipeline.messages import Transcript, Turn
 from communicator_pipeline.prompts import PromptVersion
+
+T = TypeVar("T", bound=BaseModel)
 
 LONGEST = 5_000
 """Messages of a conversation that are read at most: its first and its newest."""
@@ -82,26 +85,77 @@ class _Stretches:
     failure: NoAnswer | None = None
 
 
-class ConversationReader:
-    """Puts conversations of one account into prompts; asks the model for summaries if it must."""
+@dataclass(frozen=True, slots=True)
+class Told(Generic[T]):
+    """What a model says of one conversation."""
+
+    value: T
+    message_ids: dict[int, str]  # number that it may name → message id
+    made: Provenance
+
+
+Question = Callable[[int, Shown], Request[T]]
+"""What is asked about a conversation, by its place among the transcripts and what is shown."""
+
+
+class ConversationAsker:
+    """Asks a model about conversations of one account, with one prompt; for summaries of their
+    older parts first, if it must."""
 
     def __init__(
         self,
         model: LanguageModel,
+        prompt: PromptVersion,
         compact: PromptVersion,
         rules: Withholding,
         account: str,
         user_id: str,
     ) -> None:
         self._model = model
+        self.prompt = prompt
         self._compact = compact
         self._rules = rules
-        self._account = account
-        self._user_id = user_id
+        self.account = account
+        self.user_id = user_id
 
     def fingerprint(self) -> str:
-        """What it depends on how a conversation is shown."""
-        return f"{self._compact.name} {self._rules.model_dump_json()}"
+        """What answers depend on besides the conversations."""
+        rules = self._rules.model_dump_json()
+        return f"{self._model.fingerprint} {self.prompt!r} {self._compact.name} {rules}"
+
+    def ask(
+        self, transcripts: Sequence[Transcript], question: Question[T]
+    ) -> list[Told[T] | NoAnswer]:
+        """What the model says of each, or why it says nothing, in order. What it finds too large
+        is asked once more about the newer half."""
+        shown = self.read(transcripts)
+        asked = {
+            place: self._halving(question, place, one)
+            for place, one in enumerate(shown)
+            if isinstance(one, Shown)
+        }
+        answers = dict(zip(asked, self._model.complete_all([*asked.values()]), strict=True))
+        found: list[Told[T] | NoAnswer] = []
+        for place, one in enumerate(shown):
+            if isinstance(one, NoAnswer):
+                found.append(one)
+                continue
+            answer = answers[place]
+            if isinstance(answer, NoAnswer):
+                answer.usage += one.usage
+                found.append(answer)
+                continue
+            usage = one.usage + answer.usage
+            made = Provenance(answer.model, self.prompt.name, withheld=one.withheld, usage=usage)
+            found.append(Told(answer.value, one.message_ids, made))
+        return found
+
+    def _halving(self, question: Question[T], place: int, shown: Shown) -> Request[T]:
+        def shorter() -> Request[T] | None:
+            half = shown.half()
+            return None if half is None else question(place, half)
+
+        return replace(question(place, shown), shorter=shorter)
 
     def read(self, transcripts: Sequence[Transcript]) -> list[Shown | NoAnswer]:
         """What the model is shown of each, in order."""
@@ -164,7 +218,7 @@ class ConversationReader:
 
     def _request(self, data: dict[str, Any]) -> Request[Summary]:
         return Request(
-            self._compact.prompt({}, data), Summary, self._account, self._user_id, "compact"
+            self._compact.prompt({}, data), Summary, self.account, self.user_id, "compact"
         )
 
 

@@ -124,10 +124,11 @@ class LanguageModel:
 
     @property
     def fingerprint(self) -> str:
-        """What answers depend on: the models, not where they are, nor how fast or at what price."""
+        """What answers depend on: the models, not where they are, nor how fast, at what price, or
+        how much of a long conversation they are shown as it is."""
         return " ".join(
             f"{each.config.model} {each.config.temperature} {each.config.output_tokens} "
-            f"{each.config.json_mode} {each.config.context_characters}"
+            f"{each.config.json_mode}"
             for each in self._models
         )
 

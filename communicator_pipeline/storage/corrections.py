@@ -21,10 +21,14 @@ from typing import Final, Literal
 
 import orjson
 
-from communicator_pipeline.drafting.learning import Feedback, FeedbackKind, feedback_id
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database, Row, Statement, utc_text
-from communicator_pipeline.storage.feedback import feedback_statement
+from communicator_pipeline.storage.feedback import (
+    Feedback,
+    FeedbackKind,
+    feedback_id,
+    feedback_statement,
+)
 from communicator_pipeline.storage.outbox import Outbox
 
 LONGEST_WHY = 1_000  # characters

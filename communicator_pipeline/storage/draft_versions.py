@@ -15,9 +15,8 @@ from typing import Literal
 
 import orjson
 
-from communicator_pipeline.drafting.learning import Feedback
 from communicator_pipeline.storage.database import Database, Row, Statement, utc_text
-from communicator_pipeline.storage.feedback import feedback_statement
+from communicator_pipeline.storage.feedback import Feedback, feedback_statement
 from communicator_pipeline.storage.outbox import Outbox
 
 MadeBy = Literal["pipeline", "redraft", "user"]

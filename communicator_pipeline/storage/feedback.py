@@ -1,21 +1,60 @@
 """Feedback in the database: what people did with drafts, append-only.
 
-Belongs here: the statement that writes an event, for the batch of the deed that it tells of;
+Belongs here: the event, the statement that writes one, for the batch of the deed that it tells of;
 reading events. Does not belong here: what is learnt from them (`drafting/learning.py`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import orjson
 
 from communicator_pipeline.analysis.suspicion import without_secrets
-from communicator_pipeline.drafting.learning import Feedback, FeedbackKind
 from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.database import Database, Row, Statement, Value, utc_text
+
+FeedbackKind = Literal[
+    "approved", "edited", "rejected", "instructed", "relabelled", "merged", "split"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What somebody did with a draft, or with what was understood of a conversation."""
+
+    account: str
+    feedback_id: str
+    conversation_id: str
+    kind: FeedbackKind
+    user_id: str
+    at: datetime  # UTC
+    source_version: str = ""
+    approval_id: str | None = None
+    draft_text: str = ""
+    final_text: str = ""
+    note: str = ""  # the instruction, the reason, the new label
+    model: str = ""
+    draft_day: str | None = None
+    draft_version: int | None = None
+    category: str = ""
+    language: str = ""
+    rests_on: tuple[str, ...] = ()  # ids of the message answered, and of memories
+    person_id: str = ""  # who was answered
+    person_name: str = ""
+    about: tuple[str, ...] = ()  # content words of the message answered
+    borrowed: tuple[str, ...] = ()  # sentences of the final text that others had written before
+    taken_back: bool = False  # the approval was undone
+
+
+def feedback_id(*told: str | None) -> str:
+    """The id of an event: the same for the same account, conversation, deed and text."""
+    return hashlib.sha256(orjson.dumps(told)).hexdigest()[:24]
+
 
 MOST_LEARNT_FROM = 1_000
 """Events of an account, the newest: what people did before is not how they do it now. To learn from

@@ -21,7 +21,6 @@ import orjson
 
 from communicator_pipeline.delivery.clock import Instant, instant_of
 from communicator_pipeline.delivery.states import Change, Delivery, Outcome, State
-from communicator_pipeline.drafting.learning import Feedback
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import (
     Database,
@@ -30,7 +29,7 @@ from communicator_pipeline.storage.database import (
     Value,
     utc_text,
 )
-from communicator_pipeline.storage.feedback import feedback_statement
+from communicator_pipeline.storage.feedback import Feedback, feedback_statement
 
 MAY_APPROVE = ("owner", "reviewer")
 
@@ -217,14 +216,6 @@ def load_delivery(database: Database, delivery_id: str) -> Outgoing:
     if not rows:
         raise NotFound(f"there is no delivery {delivery_id!r}: `communicator outbox` shows them")
     return _outgoing(rows[0])
-
-
-def parts_of(database: Database, approval_id: str) -> list[Outgoing]:
-    """The deliveries of an approval, in order."""
-    rows = database.execute(
-        "SELECT * FROM outgoing WHERE approval_id = ? ORDER BY number", (approval_id,)
-    )
-    return [_outgoing(row) for row in rows]
 
 
 def owner_of_message(database: Database, account: str, message_id: str) -> str | None:

@@ -124,7 +124,8 @@ class ModelState:
     @property
     def words(self) -> str:
         """What the user should know; "" if all is well."""
-        if self.budget_usd is not None and self.spent_usd >= self.budget_usd:
+        spent = self.budget_usd is not None and self.spent_usd >= self.budget_usd
+        if spent and (self.spent_usd or self.stood_in):  # with no model, nothing is missed
             return (
                 f"The model's budget for today (${self.budget_usd:,.2f}) is spent; conversations "
                 "are read by the offline analyser until 00:00 UTC."

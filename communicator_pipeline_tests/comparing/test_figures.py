@@ -26,8 +26,8 @@ from communicator_pipeline.comparing.holding_out import answers_given, is_held_o
 from communicator_pipeline.comparing.pairing import NOT_DRAFTED, PAIR_COLUMNS, paired
 from communicator_pipeline.comparing.report import flips, markdown, rows, verdict
 from communicator_pipeline.comparing.uncertainty import mean, share
-from communicator_pipeline.drafting.learning import Feedback, FeedbackKind
 from communicator_pipeline.storage.corrections import BY_HAND
+from communicator_pipeline.storage.feedback import Feedback, FeedbackKind
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

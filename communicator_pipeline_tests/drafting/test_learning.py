@@ -10,15 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from communicator_pipeline.drafting import Draft
-from communicator_pipeline.drafting.learning import (
-    MOST_PER_EDIT,
-    Feedback,
-    FeedbackKind,
-    borrowed,
-    distil,
-    feedback_id,
-    key_of,
-)
+from communicator_pipeline.drafting.learning import MOST_PER_EDIT, borrowed, distil, key_of
 from communicator_pipeline.drafting.learnt import (
     MOST_CHOSEN,
     Asked,
@@ -31,6 +23,7 @@ from communicator_pipeline.drafting.learnt import (
 )
 from communicator_pipeline.drafting.memory import content_words
 from communicator_pipeline.drafting.parts import changes, distance, joined, parted
+from communicator_pipeline.storage.feedback import Feedback, FeedbackKind, feedback_id
 
 START = datetime(2026, 11, 2, 9, tzinfo=UTC)
 THANKS = "thanks for your message. I'll look into it and get back to you."

@@ -86,6 +86,13 @@ def test_the_inbox_says_that_the_budget_is_spent(paid: Stores, sign_in: SignIn) 
     assert "is spent" not in bo.get("/inbox/list").text
 
 
+def test_a_budget_of_nothing_is_no_news_where_no_model_is_missed(
+    box: Stores, sign_in: SignIn
+) -> None:
+    Settings(box.database, None).set("model_budget_usd", 0)
+    assert "is spent" not in sign_in("ana").get("/inbox/list").text
+
+
 def test_the_inbox_says_that_the_offline_analyser_stands_in(box: Stores, sign_in: SignIn) -> None:
     say(box, "And now?", at=datetime.now(UTC), number="9", conversation="c9", draft="Now.")
     ana, bo = sign_in("ana"), sign_in("bo")

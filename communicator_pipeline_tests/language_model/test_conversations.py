@@ -16,7 +16,7 @@ from communicator_pipeline.language_model.configuration import ModelConfig
 from communicator_pipeline.language_model.conversations import (
     MOST_SUMMARIES,
     STRETCH,
-    ConversationReader,
+    ConversationAsker,
     Shown,
 )
 from communicator_pipeline.language_model.endpoints import connect
@@ -78,7 +78,7 @@ def transcript(turns: Sequence[Turn], **more: Any) -> Transcript:
 
 def reader(
     stores: Stores, server: ModelServer, rules: Withholding | None = None, characters: int = 4_000
-) -> ConversationReader:
+) -> ConversationAsker:
     config = ModelConfig(
         kind="openai",
         model="double",
@@ -87,8 +87,8 @@ def reader(
         context_characters=characters,
     )
     model = LanguageModel(stores.database, [ConfiguredModel(config, connect(config, "k"))])
-    return ConversationReader(
-        model, load("compact", "1"), rules or Withholding(), "ana-chat", "ana"
+    return ConversationAsker(
+        model, load("analyse", "1"), load("compact", "1"), rules or Withholding(), "ana-chat", "ana"
     )
 
 

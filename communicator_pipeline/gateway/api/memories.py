@@ -13,7 +13,6 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from communicator_pipeline.analysis.lexicon import LEXICONS
-from communicator_pipeline.drafting.learning import Feedback, FeedbackKind
 from communicator_pipeline.drafting.learnt import EVERYONE, Do, Kind
 from communicator_pipeline.drafting.parts import changes, distance
 from communicator_pipeline.gateway.api.answers import Utc
@@ -28,7 +27,7 @@ from communicator_pipeline.gateway.api.asking import (
 )
 from communicator_pipeline.gateway.envelope import Answer
 from communicator_pipeline.gateway.identity import Opened, Reader, Writer
-from communicator_pipeline.storage.feedback import FeedbackLog
+from communicator_pipeline.storage.feedback import Feedback, FeedbackKind, FeedbackLog
 from communicator_pipeline.storage.memories import (
     LONGEST_SCOPE,
     LONGEST_WORDS,

@@ -38,8 +38,8 @@ def redraft_reply(
     note(opened, identity, "asked for a new draft", of, conversation)
     background.add_task(tell_dagster, of, conversation, made)
     words = "Here is a new draft. The one before is among its versions."
-    if made.drafted.stood_in:
-        words += f" The offline drafter wrote it: {made.drafted.stood_in}."
+    if made.drafted.made.stood_in:
+        words += f" The offline drafter wrote it: {made.drafted.made.stood_in}."
     response = said(request, identity, words, again=True)
     response.background = background
     return response
