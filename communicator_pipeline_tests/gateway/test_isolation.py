@@ -242,10 +242,11 @@ def _without(text: str, ids: Mapping[str, str]) -> str:
 
 
 @pytest.fixture
-def world(stores: Stores) -> World:
+def world(stores: Stores) -> Iterator[World]:
     ana, bo = furnish(stores, "ana", MARK), furnish(stores, "bo", "wombat")
     app = create_app(stores)
-    return World(stores, app, ana, bo, api_of(stores, "bo", client=TestClient(app)))
+    with TestClient(app) as client:  # one event loop for all requests, not one for each
+        yield World(stores, app, ana, bo, api_of(stores, "bo", client=client))
 
 
 def test_nobody_reads_or_changes_what_is_anothers(world: World) -> None:
