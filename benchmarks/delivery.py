@@ -81,9 +81,9 @@ def fill(folder: Path, replies: int) -> Stores:
     )
     import_export(open_export(file), "ana-chat", stores.database, stores.lake)
     from communicator_pipeline.definitions import build_definitions
-    from communicator_pipeline.resources import LocalStores
+    from communicator_pipeline.resources import StoresResource
 
-    definitions = build_definitions({"stores": LocalStores(folder=str(folder))})
+    definitions = build_definitions({"stores": StoresResource(folder=str(folder))})
     with open_instance() as instance:
         materialise_touched(stores, instance, chain_job(definitions), lambda run: None)
     return stores

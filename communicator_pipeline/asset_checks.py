@@ -22,7 +22,7 @@ from communicator_pipeline.assets import (
 from communicator_pipeline.chain import checks, label_checks, memory_checks
 from communicator_pipeline.chain.checks import Problem, quiet_accounts
 from communicator_pipeline.partitions import account_month
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.connections import Connections
@@ -33,7 +33,9 @@ Rule = Callable[[Stores, AccountMonth, frozenset[str]], list[Problem]]
 
 def _check(asset: dg.AssetsDefinition, name: str, rule: Rule) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
-    def check(context: dg.AssetCheckExecutionContext, stores: LocalStores) -> dg.AssetCheckResult:
+    def check(
+        context: dg.AssetCheckExecutionContext, stores: StoresResource
+    ) -> dg.AssetCheckResult:
         opened = stores.open()
         scope = _days_of_run(context)
         problems = [
@@ -56,7 +58,9 @@ def _account_check(
     """The same of an asset that is partitioned by account alone."""
 
     @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
-    def check(context: dg.AssetCheckExecutionContext, stores: LocalStores) -> dg.AssetCheckResult:
+    def check(
+        context: dg.AssetCheckExecutionContext, stores: StoresResource
+    ) -> dg.AssetCheckResult:
         opened = stores.open()
         op = context.op_execution_context
         of_run = op.has_partition_key or op.has_partition_key_range
@@ -98,7 +102,7 @@ def _partitions(
     asset=raw_messages,
     description="Every connected account can be pulled; else which command repairs it.",
 )
-def accounts_can_be_pulled(stores: LocalStores) -> dg.AssetCheckResult:
+def accounts_can_be_pulled(stores: StoresResource) -> dg.AssetCheckResult:
     sick = [health for health in Connections(stores.open()).healths() if health.trouble_kind]
     return dg.AssetCheckResult(
         passed=not sick,
@@ -114,7 +118,7 @@ def accounts_can_be_pulled(stores: LocalStores) -> dg.AssetCheckResult:
     description="Direct messages that used to come on X still do: X Chat is encrypted and cannot "
     "be read, so an account that moves there falls silent.",
 )
-def direct_messages_still_come(stores: LocalStores) -> dg.AssetCheckResult:
+def direct_messages_still_come(stores: StoresResource) -> dg.AssetCheckResult:
     silent = quiet_accounts(stores.open(), datetime.now(UTC).date())
     return dg.AssetCheckResult(
         passed=not silent,

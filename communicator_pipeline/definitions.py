@@ -13,7 +13,7 @@ import dagster as dg
 from communicator_pipeline.asset_checks import CHECKS
 from communicator_pipeline.assets import CHAIN, COMPARING, LEARNING, daily_digest, deliveries
 from communicator_pipeline.jobs import JOBS
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.schedules import SCHEDULES
 from communicator_pipeline.sensors import SENSORS
 
@@ -26,7 +26,7 @@ def build_definitions(resources: Mapping[str, object] | None = None) -> dg.Defin
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=SENSORS,
-        resources={"stores": LocalStores(), **(resources or {})},
+        resources={"stores": StoresResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )
 

@@ -21,7 +21,7 @@ from communicator_pipeline.delivery.recovery import recover
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.ingestion.poll import poll
 from communicator_pipeline.notifying.telling import note_news, tell
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.retention import (
     collect_lake_garbage,
     compact_landings,
@@ -77,7 +77,7 @@ connection_checks = dg.define_asset_job(
     pool="poll",
     description="Ask every platform whose account is due; go on with history that was asked for.",
 )
-def pull_due_accounts(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+def pull_due_accounts(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()
     for report in poll(opened, datetime.now(UTC)):
         context.log.info("%s: %s, %s new", report.account, report.state, report.kept)
@@ -95,7 +95,7 @@ def pull() -> None:
     pool="deliver",
     description="Reconcile what is unknown; send every reply whose time has come, each once.",
 )
-def send_due_replies(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+def send_due_replies(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()
     found = recover(opened)
     judged = approve_by_policy(opened)
@@ -128,7 +128,7 @@ def deliver_replies() -> None:
     pool="notify",
     description="Tell people what cannot wait, their digest, and administrators what is wrong.",
 )
-def tell_what_waits(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+def tell_what_waits(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()
     note_news(opened, failed_runs(context.instance), datetime.now(UTC))
     taken = tell(opened, datetime.now(UTC), note_made_digest(context.instance))
@@ -146,7 +146,7 @@ def notify() -> None:
 
 
 @dg.op(description="Delete the files that no manifest has named for an hour.")
-def collect_garbage(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+def collect_garbage(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     files = collect_lake_garbage(stores.open(), datetime.now(UTC))
     context.log.info("collected %s files", files)
 
@@ -159,7 +159,7 @@ def prune_runs(context: dg.OpExecutionContext) -> None:
 
 
 @dg.op(description="Join small files of the landing zone; forget pushes and answers that are over.")
-def tidy_up(context: dg.OpExecutionContext, stores: LocalStores) -> None:
+def tidy_up(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()
     now = datetime.now(UTC)
     joined = compact_landings(opened, now)

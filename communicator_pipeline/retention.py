@@ -17,6 +17,7 @@ from communicator_pipeline.ingestion.connecting import clear_removed
 from communicator_pipeline.language_model.keeping import forget_answers
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
+from communicator_pipeline.storage.d1 import forget_fences
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.landing import compact, landed_months
 from communicator_pipeline.storage.queue import IngestionQueue
@@ -28,6 +29,9 @@ KEEP_FAILED_RUNS = timedelta(days=14)
 
 KEEP_MODEL_ANSWERS = timedelta(days=90)
 """Days within which history is read anew at no cost; older questions are asked again."""
+
+KEEP_FENCES = timedelta(days=1)
+"""A write is sent again within a minute at most."""
 
 _FINISHED = [
     dg.DagsterRunStatus.SUCCESS,
@@ -105,11 +109,12 @@ def collect_lake_garbage(stores: Stores, now: datetime) -> int:
 
 
 def forget_what_is_over(stores: Stores, now: datetime) -> int:
-    """Delete pushes that landed long ago, answers of models that nobody asks for again, and what
-    has come into removed accounts, each as soon as it may go; returns how many went."""
+    """Delete pushes that landed long ago, answers of models that nobody asks for again, the
+    fences of old writes, and what has come into removed accounts; returns how many went."""
     return (
         IngestionQueue(stores.database).forget_old(now)
         + forget_answers(stores.database, now - KEEP_MODEL_ANSWERS)
+        + forget_fences(stores.database, now - KEEP_FENCES)
         + clear_removed(stores, now)
     )
 

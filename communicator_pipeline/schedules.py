@@ -22,7 +22,7 @@ from communicator_pipeline.jobs import (
     pull,
 )
 from communicator_pipeline.notifying.telling import anything_to_tell, note_news
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import utc_text
@@ -32,7 +32,7 @@ RUN_KEY = "dagster/run_key"
 """The tag in which Dagster keeps the key that a run was asked for with."""
 
 
-def _registered(context: dg.ScheduleEvaluationContext, stores: LocalStores) -> list[str]:
+def _registered(context: dg.ScheduleEvaluationContext, stores: StoresResource) -> list[str]:
     """The accounts that are partitions already: one too new for that would break the tick."""
     known = set(context.instance.get_dynamic_partitions("accounts"))
     return [key for key in account_keys(stores.open().database) if key in known]
@@ -46,7 +46,7 @@ def _registered(context: dg.ScheduleEvaluationContext, stores: LocalStores) -> l
     description="Yesterday's digest of every account.",
 )
 def daily_digests(
-    context: dg.ScheduleEvaluationContext, stores: LocalStores
+    context: dg.ScheduleEvaluationContext, stores: StoresResource
 ) -> Iterator[dg.RunRequest]:
     day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
     for account in _registered(context, stores):
@@ -64,7 +64,7 @@ def daily_digests(
     description="Asks the platforms whose accounts are due, while no `communicator worker` lives.",
 )
 def poll_accounts(
-    context: dg.ScheduleEvaluationContext, stores: LocalStores
+    context: dg.ScheduleEvaluationContext, stores: StoresResource
 ) -> dg.RunRequest | dg.SkipReason:
     opened = stores.open()
     now = datetime.now(UTC)
@@ -87,7 +87,7 @@ def poll_accounts(
     "while no `communicator worker` lives.",
 )
 def notify_people(
-    context: dg.ScheduleEvaluationContext, stores: LocalStores
+    context: dg.ScheduleEvaluationContext, stores: StoresResource
 ) -> dg.RunRequest | dg.SkipReason:
     opened = stores.open()
     now = datetime.now(UTC)
@@ -107,7 +107,7 @@ def notify_people(
     description="Checks the connected accounts when one falls ill or is well again, and daily.",
 )
 def watch_connections(
-    context: dg.ScheduleEvaluationContext, stores: LocalStores
+    context: dg.ScheduleEvaluationContext, stores: StoresResource
 ) -> dg.RunRequest | dg.SkipReason:
     healths = Connections(stores.open()).healths()
     if not healths:
@@ -131,7 +131,7 @@ def watch_connections(
     description="The ledger of the months in which a reply has changed since the day before.",
 )
 def daily_ledger(
-    context: dg.ScheduleEvaluationContext, stores: LocalStores
+    context: dg.ScheduleEvaluationContext, stores: StoresResource
 ) -> Iterator[dg.RunRequest]:
     opened = stores.open()
     moment = context.scheduled_execution_time
@@ -152,7 +152,7 @@ def daily_ledger(
     description="What every account's feedback teaches, whether there is news or not.",
 )
 def daily_learning(
-    context: dg.ScheduleEvaluationContext, stores: LocalStores
+    context: dg.ScheduleEvaluationContext, stores: StoresResource
 ) -> Iterator[dg.RunRequest]:
     for account in _registered(context, stores):
         yield dg.RunRequest(

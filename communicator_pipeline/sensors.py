@@ -16,7 +16,7 @@ from communicator_pipeline.delivery.voiding import sweep
 from communicator_pipeline.ingestion.push import drain
 from communicator_pipeline.jobs import UNFINISHED, deliver_replies, learn, refresh, run_config
 from communicator_pipeline.partitions import accounts
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.memories import accounts_to_learn_from
 from communicator_pipeline.storage.model_retries import mark_due
@@ -46,7 +46,7 @@ def _accounts_at_work(context: dg.SensorEvaluationContext) -> set[str]:
     description="Registers accounts as partitions; drains the ingestion queue and runs exactly "
     "the days that were touched, while no `communicator worker` does both sooner.",
 )
-def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg.SensorResult:
+def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
     opened = stores.open()
     now = datetime.now(UTC)
     work = WorkQueue(opened.database)
@@ -89,7 +89,7 @@ def touched_days(context: dg.SensorEvaluationContext, stores: LocalStores) -> dg
     "arrived, while no `communicator worker` does it sooner.",
 )
 def due_replies(
-    context: dg.SensorEvaluationContext, stores: LocalStores
+    context: dg.SensorEvaluationContext, stores: StoresResource
 ) -> dg.RunRequest | dg.SkipReason:
     opened = stores.open()
     now = datetime.now(UTC)
@@ -113,7 +113,7 @@ def due_replies(
     "while no `communicator worker` does it sooner.",
 )
 def new_feedback(
-    context: dg.SensorEvaluationContext, stores: LocalStores
+    context: dg.SensorEvaluationContext, stores: StoresResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     opened = stores.open()
     now = datetime.now(UTC)

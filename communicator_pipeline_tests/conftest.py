@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from communicator_pipeline.ingestion.exports import import_export, open_export
 from communicator_pipeline.platforms import platforms
@@ -32,6 +33,14 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMUNICATOR_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.delenv("COMMUNICATOR_USER", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_instance() -> Iterator[None]:
+    """Contexts that Dagster makes for tests end when they are collected, and put the instance of an
+    earlier test back, which is gone: loading definitions would ask it."""
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture

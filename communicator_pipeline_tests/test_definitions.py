@@ -24,7 +24,7 @@ from communicator_pipeline.chain import memory_checks as memory_rules
 from communicator_pipeline.chain.analyses import _row as _real_row
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.jobs import run_config
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.retention import prune_superseded_runs, superseded
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import Accounts, add_user
@@ -61,7 +61,7 @@ def instance(stores: Stores) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def job(stores: Stores) -> dg.JobDefinition:
-    return runs.chain_job(build_definitions({"stores": LocalStores(folder=str(home()))}))
+    return runs.chain_job(build_definitions({"stores": StoresResource(folder=str(home()))}))
 
 
 def _say(run: runs.FinishedRun) -> None:
@@ -213,14 +213,16 @@ def test_the_sensor_registers_accounts_and_asks_for_touched_days_once(
     stores: Stores, fill: Fill, instance: DagsterInstance, definitions: dg.Definitions
 ) -> None:
     fill(line(0, "2026-08-30T09:00:00Z", "ben", "hello"), *TALK)
-    repository = build_definitions({"stores": LocalStores(folder=str(home()))}).get_repository_def()
+    repository = build_definitions(
+        {"stores": StoresResource(folder=str(home()))}
+    ).get_repository_def()
     sensor = repository.get_sensor_def("touched_days")
 
     def tick() -> dg.SensorExecutionData:
         context = dg.build_sensor_context(
             instance=instance,
             repository_def=repository,
-            resources={"stores": LocalStores(folder=str(home()))},
+            resources={"stores": StoresResource(folder=str(home()))},
         )
         return sensor.evaluate_tick(context)
 
@@ -324,7 +326,7 @@ def test_a_digest_names_what_came_and_what_waits(
 ) -> None:
     fill(*TALK)
     runs.materialise_touched(stores, instance, job, _say)
-    digest = runs.digest_job(build_definitions({"stores": LocalStores(folder=str(home()))}))
+    digest = runs.digest_job(build_definitions({"stores": StoresResource(folder=str(home()))}))
     runs.digest_days(stores, instance, digest, "ana-chat", "2026-11-03", "2026-11-04")
     written = stores.lake.objects.get("digests/ana-chat/2026-11-03.md")[0].decode()
     assert "3 messages in 2 conversations" in written
@@ -333,14 +335,16 @@ def test_a_digest_names_what_came_and_what_waits(
 
 
 def test_schedules_ask_for_every_account(stores: Stores, instance: DagsterInstance) -> None:
-    repository = build_definitions({"stores": LocalStores(folder=str(home()))}).get_repository_def()
+    repository = build_definitions(
+        {"stores": StoresResource(folder=str(home()))}
+    ).get_repository_def()
     moment = datetime(2026, 11, 4, 5, 0, tzinfo=UTC)
     runs.register_accounts(stores, instance)
     context = dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=moment,
         repository_def=repository,
-        resources={"stores": LocalStores(folder=str(home()))},
+        resources={"stores": StoresResource(folder=str(home()))},
     )
     schedule = repository.get_schedule_def("daily_digests")
     requests = schedule.evaluate_tick(context).run_requests or []

@@ -26,7 +26,7 @@ from communicator_pipeline.ingestion.push import receive
 from communicator_pipeline.platforms.example.live import ExampleClient
 from communicator_pipeline.platforms.example.server import ExampleServer
 from communicator_pipeline.platforms.protocol import Page, PullRequest, Window
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.inbox import Inbox
@@ -45,7 +45,7 @@ def instance(stores: Stores) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def definitions(stores: Stores) -> dg.Definitions:
-    return build_definitions({"stores": LocalStores(folder=str(home()))})
+    return build_definitions({"stores": StoresResource(folder=str(home()))})
 
 
 @pytest.fixture
@@ -456,5 +456,5 @@ def _gone(stores: Stores) -> str:
     return str(rows[0]["worker"]) if rows else ""
 
 
-def _stores() -> LocalStores:
-    return LocalStores(folder=str(home()))
+def _stores() -> StoresResource:
+    return StoresResource(folder=str(home()))

@@ -7,7 +7,7 @@ import dagster as dg
 from communicator_pipeline.assets.partition_runs import RunScope, column_schema, each_month
 from communicator_pipeline.chain import attachments as chain
 from communicator_pipeline.partitions import account_months
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 
 
 @dg.asset(
@@ -24,6 +24,6 @@ from communicator_pipeline.resources import LocalStores
     ),
 )
 def attachments(
-    context: dg.AssetExecutionContext, config: RunScope, stores: LocalStores
+    context: dg.AssetExecutionContext, config: RunScope, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     return each_month(context, config, stores.open(), chain.materialise)

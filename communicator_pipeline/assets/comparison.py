@@ -8,7 +8,7 @@ from communicator_pipeline.assets.partition_runs import column_schema
 from communicator_pipeline.assets.shadows import ShadowScope, each_month_of
 from communicator_pipeline.chain import comparison as chain
 from communicator_pipeline.partitions import account_months
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 
 
 @dg.asset(
@@ -25,7 +25,7 @@ from communicator_pipeline.resources import LocalStores
     ),
 )
 def comparison(
-    context: dg.AssetExecutionContext, config: ShadowScope, stores: LocalStores
+    context: dg.AssetExecutionContext, config: ShadowScope, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     opened, shadow = stores.open(), config.shadow()
     result = each_month_of(context, config, opened, chain.materialise)

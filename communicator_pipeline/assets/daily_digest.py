@@ -8,7 +8,7 @@ from communicator_pipeline.assets.partition_runs import RunScope
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import daily_digest as chain
 from communicator_pipeline.partitions import account_days
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.preview import refuse_preview
 
 
@@ -22,7 +22,7 @@ from communicator_pipeline.storage.preview import refuse_preview
     description="What came on a day, what matters and what waits, as Markdown in the lake.",
 )
 def daily_digest(
-    context: dg.AssetExecutionContext, config: RunScope, stores: LocalStores
+    context: dg.AssetExecutionContext, config: RunScope, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     opened = stores.open()
     if config.preview_text:

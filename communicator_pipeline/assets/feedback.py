@@ -9,7 +9,7 @@ from communicator_pipeline.assets.partition_runs import column_schema
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import feedback as chain
 from communicator_pipeline.partitions import accounts
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 
 MOST_MONTHS = 24
 """Months in the plot, the newest."""
@@ -28,7 +28,9 @@ MOST_MONTHS = 24
         "rejected, redrafted with an instruction; and what they set right in what was understood."
     ),
 )
-def feedback(context: dg.AssetExecutionContext, stores: LocalStores) -> dg.MaterializeResult[Any]:
+def feedback(
+    context: dg.AssetExecutionContext, stores: StoresResource
+) -> dg.MaterializeResult[Any]:
     opened = stores.open()
     for account in sorted(context.partition_keys):
         report = chain.materialise(opened, account)

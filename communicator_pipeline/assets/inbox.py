@@ -7,7 +7,7 @@ import dagster as dg
 from communicator_pipeline.assets.partition_runs import RunScope, each_month, scope_of
 from communicator_pipeline.chain import inbox as chain
 from communicator_pipeline.partitions import account_months
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.work import WorkQueue
 
 CHAIN_NAMES = (
@@ -33,7 +33,7 @@ CHAIN_NAMES = (
     ),
 )
 def inbox(
-    context: dg.AssetExecutionContext, config: RunScope, stores: LocalStores
+    context: dg.AssetExecutionContext, config: RunScope, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     opened = stores.open()
     result = each_month(context, config, opened, chain.materialise)

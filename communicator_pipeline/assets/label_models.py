@@ -8,7 +8,7 @@ from communicator_pipeline.analysis.train_label_model import Scores
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import label_models as chain
 from communicator_pipeline.partitions import accounts
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 
 
 @dg.asset(
@@ -24,7 +24,7 @@ from communicator_pipeline.resources import LocalStores
     ),
 )
 def label_models(
-    context: dg.AssetExecutionContext, stores: LocalStores
+    context: dg.AssetExecutionContext, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     opened = stores.open()
     for account in sorted(context.partition_keys):

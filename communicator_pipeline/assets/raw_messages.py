@@ -17,7 +17,7 @@ from communicator_pipeline.chain.scope import Scope
 from communicator_pipeline.ingestion.pull import fetch_missing
 from communicator_pipeline.messages import MESSAGE_SCHEMA
 from communicator_pipeline.partitions import account_months
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.work import WorkQueue
 
@@ -41,7 +41,7 @@ fetches: a wait is no failure."""
     ),
 )
 def raw_messages(
-    context: dg.AssetExecutionContext, config: RunScope, stores: LocalStores
+    context: dg.AssetExecutionContext, config: RunScope, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     opened = stores.open()
     work = WorkQueue(opened.database)

@@ -8,7 +8,7 @@ from communicator_pipeline.assets.partition_runs import column_schema
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import reply_memory as chain
 from communicator_pipeline.partitions import accounts
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 
 
 @dg.asset(
@@ -25,7 +25,7 @@ from communicator_pipeline.resources import LocalStores
     ),
 )
 def reply_memory(
-    context: dg.AssetExecutionContext, stores: LocalStores
+    context: dg.AssetExecutionContext, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     opened = stores.open()
     for account in sorted(context.partition_keys):

@@ -9,7 +9,7 @@ from communicator_pipeline.assets.shadows import ShadowScope, each_month_of
 from communicator_pipeline.chain import comparison as chain
 from communicator_pipeline.chain.drafted_replies import DRAFT_SCHEMA
 from communicator_pipeline.partitions import account_months
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 
 
 @dg.asset(
@@ -26,6 +26,6 @@ from communicator_pipeline.resources import LocalStores
     ),
 )
 def shadow_drafts(
-    context: dg.AssetExecutionContext, config: ShadowScope, stores: LocalStores
+    context: dg.AssetExecutionContext, config: ShadowScope, stores: StoresResource
 ) -> dg.MaterializeResult[Any]:
     return each_month_of(context, config, stores.open(), chain.shadow_drafts)

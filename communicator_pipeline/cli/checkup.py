@@ -17,7 +17,7 @@ import apsw
 from communicator_pipeline.language_model.configuration import read_configuration
 from communicator_pipeline.language_model.limits import trouble_with
 from communicator_pipeline.platforms import platforms
-from communicator_pipeline.storage import Stores, home, open_local
+from communicator_pipeline.storage import Stores, home, open_stores
 from communicator_pipeline.storage.accounts import account_keys, load_account, users
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.notifications import troubled_targets
@@ -44,7 +44,7 @@ def checkup() -> list[Finding]:
     if findings[2].state == "failed":
         return findings
     try:
-        stores = open_local(home())
+        stores = open_stores(home())
     except Exception as error:
         findings.append(
             Finding(

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
-import apsw
 import orjson
 import typer
 from rich.console import Console
@@ -18,9 +17,10 @@ from rich.table import Table
 
 from communicator_pipeline.ingestion.connecting import slug
 from communicator_pipeline.platforms.protocol import PlatformError
-from communicator_pipeline.storage import Stores, home, open_local
+from communicator_pipeline.storage import Stores, home, open_stores
 from communicator_pipeline.storage.accounts import Accounts, NotFound, add_user, users
 from communicator_pipeline.storage.connections import Health
+from communicator_pipeline.storage.database import DatabaseFailed
 from communicator_pipeline.storage.preview import DEMO_ACCOUNTS
 from communicator_pipeline.storage.settings import Settings
 
@@ -55,13 +55,13 @@ def errors_in_words() -> Iterator[None]:
         yield
     except (NotFound, ValueError, OSError, PlatformError) as error:
         fail(str(error))
-    except apsw.Error as error:
+    except DatabaseFailed as error:
         fail(f"the database: {error}; `communicator doctor` says more")
 
 
 def stores() -> Stores:
     """The installation's stores."""
-    return open_local(home())
+    return open_stores(home())
 
 
 def real_users(opened: Stores) -> list[str]:

@@ -10,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from communicator_pipeline.delivery.dispatch import deliver_due
-from communicator_pipeline.storage import open_local
+from communicator_pipeline.storage import open_stores
 
 LEASE = timedelta(seconds=2)
 """A claim's, here: nobody wants to watch the usual two minutes."""
 
 if __name__ == "__main__":
     folder, account = sys.argv[1:]
-    deliver_due(open_local(Path(folder)), account=account, lease=LEASE)
+    deliver_due(open_stores(Path(folder)), account=account, lease=LEASE)

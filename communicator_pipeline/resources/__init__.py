@@ -9,14 +9,14 @@ from pathlib import Path
 import dagster as dg
 
 from communicator_pipeline.abandoned_runs import claim_run
-from communicator_pipeline.storage import Stores, home, open_local
+from communicator_pipeline.storage import Stores, home, open_stores
 
 
-class LocalStores(dg.ConfigurableResource[Stores]):
-    """The embedded stores: SQLite and a folder. No account, no server."""
+class StoresResource(dg.ConfigurableResource[Stores]):
+    """The installation's stores: embedded, or at Cloudflare, as `COMMUNICATOR_BACKEND` says."""
 
     folder: str = ""
-    """Where they are; empty: as `COMMUNICATOR_HOME` says."""
+    """Where this machine keeps what it has; empty: as `COMMUNICATOR_HOME` says."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Every run goes through here in the process that executes it: the one place to say so."""
@@ -30,4 +30,4 @@ class LocalStores(dg.ConfigurableResource[Stores]):
 
 @cache
 def _opened(folder: Path) -> Stores:
-    return open_local(folder)
+    return open_stores(folder)

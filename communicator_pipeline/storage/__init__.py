@@ -16,6 +16,7 @@ from communicator_pipeline.storage.lake import Lake
 from communicator_pipeline.storage.objects import LocalObjects
 
 HOME_VARIABLE = "COMMUNICATOR_HOME"
+BACKEND_VARIABLE = "COMMUNICATOR_BACKEND"
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,18 @@ def open_local(folder: Path) -> Stores:
 
     lake = Lake(LocalObjects(folder), exists)
     return Stores(lake, database, Keyring(folder / "credentials.key"))
+
+
+def open_stores(folder: Path) -> Stores:
+    """The stores that `$COMMUNICATOR_BACKEND` names: `local` (the default: all in the folder) or
+    `cloudflare` (the folder holds only what this machine has for itself). Raises ValueError if
+    something is not set that must be."""
+    backend = os.environ.get(BACKEND_VARIABLE, "local")
+    if backend == "local":
+        return open_local(folder)
+    if backend == "cloudflare":
+        # Not at the top: its libraries take half a second, and most never need them.
+        from communicator_pipeline.storage.on_cloudflare import open_cloudflare
+
+        return open_cloudflare(folder)
+    raise ValueError(f"{BACKEND_VARIABLE} is {backend!r}: it can be local or cloudflare")

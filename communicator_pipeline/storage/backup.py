@@ -63,6 +63,7 @@ from communicator_pipeline.storage.accounts import (
 )
 from communicator_pipeline.storage.credentials import KEYS_VARIABLE, KeyMissing, Keyring
 from communicator_pipeline.storage.database import (
+    DatabaseFailed,
     Database,
     SqliteDatabase,
     from_utc_text,
@@ -754,7 +755,7 @@ def _check_nobody_is_there(path: Path) -> None:
         database = SqliteDatabase(path)
         # A database that cannot be read is a reason to restore, and nobody works on it.
         living: list[str] = []
-        with suppress(apsw.Error):
+        with suppress(DatabaseFailed):
             living = Workers(database).living(datetime.now(UTC))
         database.close()
         if living:

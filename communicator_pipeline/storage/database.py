@@ -44,6 +44,22 @@ class DatabaseRefused(ValueError):
     """The statement is not one that D1 takes; the message says which limit and what to do."""
 
 
+class DatabaseFailed(Exception):
+    """The database could not do it, and did none of it; the message says why."""
+
+
+class ConstraintFailed(DatabaseFailed):
+    """What was to be written breaks a rule of the schema; the message says which."""
+
+
+class DatabaseUnavailable(DatabaseFailed):
+    """The database did none of it, and may do it later."""
+
+
+class OutcomeUnknown(DatabaseFailed):
+    """It was done, or it was not, or it was and the answer is lost: read again to know."""
+
+
 class Database(Protocol):
     """What D1 can do, and all that the rest of the project may ask of a database."""
 
@@ -51,7 +67,10 @@ class Database(Protocol):
         """Run one statement, committed when the call returns. Rows as dicts by column name."""
 
     def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run the statements as one transaction: all of them take effect, or none."""
+        """Run the statements as one transaction: all of them take effect, or none.
+
+        Raises `DatabaseRefused`, `DatabaseFailed` or one of its kinds.
+        """
 
 
 def check_limits(sql: str, params: Sequence[Value]) -> None:
@@ -137,11 +156,19 @@ class SqliteDatabase:
     def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         for sql, params in statements:
             check_limits(sql, params)
+        try:
+            return self._run(statements)
+        except apsw.ConstraintError as error:
+            raise ConstraintFailed(str(error)) from error
+        except apsw.Error as error:
+            raise DatabaseFailed(f"{type(error).__name__}: {error}") from error
+
+    def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
         connection = self._connection()
-        if len(statements) == 1 and _reads(statements[0][0]):
+        if len(statements) == 1 and reads(statements[0][0]):
             return [_rows(connection, *statements[0])]
         # Whoever only reads need not wait for those who write, nor they for each other.
-        only_reads = all(_reads(sql) for sql, _ in statements)
+        only_reads = all(reads(sql) for sql, _ in statements)
         connection.execute("BEGIN" if only_reads else "BEGIN IMMEDIATE")
         try:
             answers = [_rows(connection, sql, params) for sql, params in statements]
@@ -184,20 +211,26 @@ def migrate(database: Database) -> list[str]:
     Migrations are the numbered files in `schema/`, plain SQL that D1 accepts, and are noted in
     `d1_migrations`, as wrangler does it. Two processes that migrate at once do no harm.
     """
-    database.execute(
-        "CREATE TABLE IF NOT EXISTS d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-        "name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
-    )
+    try:
+        there = _applied(database)  # a call of D1 for each process that starts, and no more
+    except DatabaseUnavailable:
+        raise
+    except DatabaseFailed:
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+            "name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
+        )
+        there = _applied(database)
     applied = []
     for name, sql in _migrations():
-        if _is_applied(database, name):
+        if name in there:
             continue
         statements: list[Statement] = [(statement, ()) for statement in split_statements(sql)]
         statements.append(("INSERT INTO d1_migrations (name) VALUES (?)", (name,)))
         try:
             database.batch(statements)
-        except apsw.Error:
-            if _is_applied(database, name):  # another process was first
+        except DatabaseFailed:
+            if name in _applied(database):  # another process was first, or the answer was lost
                 continue
             raise
         applied.append(name)
@@ -215,8 +248,8 @@ def split_statements(sql: str) -> Iterator[str]:
             statement = ""
 
 
-def _is_applied(database: Database, name: str) -> bool:
-    return bool(database.execute("SELECT 1 FROM d1_migrations WHERE name = ?", (name,)))
+def _applied(database: Database) -> set[str]:
+    return {row["name"] for row in database.execute("SELECT name FROM d1_migrations")}
 
 
 def _migrations() -> list[tuple[str, str]]:
@@ -224,7 +257,8 @@ def _migrations() -> list[tuple[str, str]]:
     return sorted((f.name, f.read_text()) for f in folder.iterdir() if f.name.endswith(".sql"))
 
 
-def _reads(sql: str) -> bool:
+def reads(sql: str) -> bool:
+    """Whether the statement only reads."""
     return sql.lstrip()[:6].upper() == "SELECT"
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import apsw
 import orjson
 
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import (
+    ConstraintFailed,
     Database,
     Row,
     Statement,
@@ -119,7 +119,7 @@ def publish(database: Database, day: PublishedDay) -> bool:
     ]
     try:
         database.batch(statements)
-    except apsw.ConstraintError as error:
+    except ConstraintFailed as error:
         if _STALE in str(error):
             return False
         raise

@@ -21,7 +21,7 @@ from communicator_pipeline.chain.variants import analyser_of
 from communicator_pipeline.cli.app import app
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.ingestion.connecting import remove_account
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import Accounts, NotFound, add_user
 from communicator_pipeline.storage.corrections import BY_HAND, Corrections
@@ -59,7 +59,7 @@ class World:
 
     def __init__(self, stores: Stores, fill: Fill, instance: DagsterInstance) -> None:
         self.stores, self.fill, self.instance = stores, fill, instance
-        definitions = build_definitions({"stores": LocalStores(folder=str(home()))})
+        definitions = build_definitions({"stores": StoresResource(folder=str(home()))})
         self.chain = runs.chain_job(definitions)
         self.learning = runs.learning_job(definitions)
 

@@ -23,7 +23,7 @@ from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.delivery import approving
 from communicator_pipeline.drafting.learnt import Rule
 from communicator_pipeline.drafting.parts import distance
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home, open_local
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.database import Database, Statement
@@ -90,7 +90,7 @@ class Workspace:
 
     def __init__(self, stores: Stores, fill: Fill, instance: DagsterInstance) -> None:
         self.stores, self.fill, self.instance = stores, fill, instance
-        definitions = build_definitions({"stores": LocalStores(folder=str(home()))})
+        definitions = build_definitions({"stores": StoresResource(folder=str(home()))})
         self.chain = runs.chain_job(definitions)
         self.learning = runs.learning_job(definitions)
         self.now = datetime.now(UTC)

@@ -38,7 +38,7 @@ from communicator_pipeline.language_model.configuration import (
 from communicator_pipeline.language_model.keeping import usage_since
 from communicator_pipeline.language_model.model import BUDGET_SETTING
 from communicator_pipeline.prompts import NoSuchPrompt, promote
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import Accounts, add_user
 from communicator_pipeline.storage.comparisons import SALT, held_out_salt
@@ -93,7 +93,7 @@ class World:
         self, stores: Stores, fill: Fill, instance: DagsterInstance, server: ModelServer
     ) -> None:
         self.stores, self.fill, self.instance, self.server = stores, fill, instance, server
-        self.definitions = build_definitions({"stores": LocalStores(folder=str(home()))})
+        self.definitions = build_definitions({"stores": StoresResource(folder=str(home()))})
         self.now = datetime.now(UTC)
         config = configured(
             {

@@ -15,6 +15,7 @@ import pytest
 
 from communicator_pipeline.delivery.dispatch import LEASE, Delivered, deliver_due
 from communicator_pipeline.storage import open_local
+from communicator_pipeline.storage.database import DatabaseFailed
 from communicator_pipeline_tests.delivery.conftest import Box
 from communicator_pipeline_tests.delivery.recorded_disk import recorded_disk
 from communicator_pipeline_tests.delivery.world import QUIET, say
@@ -46,7 +47,7 @@ def test_nothing_leaves_without_its_claim_on_the_disk(
         box = waiting(tmp_path / "full", "neither")
         disk.broken = fault
         for _ in range(3):
-            with pytest.raises(apsw.Error):
+            with pytest.raises(DatabaseFailed):
                 deliver(box)
         assert box.platform.requests == []
         disk.broken = None
@@ -65,7 +66,7 @@ def test_a_result_that_cannot_be_written_is_found_out_about(promise: str, tmp_pa
             return "ok"
 
         box.platform.behave = fill_the_disk
-        with pytest.raises(apsw.Error):
+        with pytest.raises(DatabaseFailed):
             deliver(box)
         assert len(box.platform.requests) == 1
         disk.broken = None
@@ -95,8 +96,8 @@ def deliver_where_files_cannot_grow(folder: str, pipe: Connection) -> None:
     fault = ""
     try:
         deliver(box)
-    except apsw.Error as error:
-        fault = type(error).__name__
+    except DatabaseFailed as error:
+        fault = type(error.__cause__).__name__
     left = len(box.platform.requests)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     again = deliver(box)

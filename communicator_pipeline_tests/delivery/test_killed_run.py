@@ -22,7 +22,7 @@ from communicator_pipeline.jobs import deliver_replies
 from communicator_pipeline.platforms.sandbox.chat import FILE
 from communicator_pipeline.platforms.sandbox.faults import Fault
 from communicator_pipeline.platforms.sandbox.server import SandboxServer
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import home
 from communicator_pipeline_tests.delivery.sandbox_box import SandboxBox
 
@@ -36,7 +36,7 @@ def run_as_a_code_server_would(folder: str) -> None:
 
 
 def tick(instance: dg.DagsterInstance) -> dg.SensorExecutionData:
-    stores = LocalStores(folder=str(home()))
+    stores = StoresResource(folder=str(home()))
     repository = build_definitions({"stores": stores}).get_repository_def()
     context = dg.build_sensor_context(
         instance=instance, repository_def=repository, resources={"stores": stores}

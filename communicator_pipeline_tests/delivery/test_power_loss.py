@@ -8,13 +8,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import apsw
 import pytest
 
 from communicator_pipeline.delivery.dispatch import deliver_due
 from communicator_pipeline.delivery.states import ARRIVED
 from communicator_pipeline.storage import open_local
-from communicator_pipeline.storage.database import SqliteDatabase
+from communicator_pipeline.storage.database import DatabaseFailed, SqliteDatabase
 from communicator_pipeline_tests.conftest import FaultSizes
 from communicator_pipeline_tests.delivery.conftest import Box
 from communicator_pipeline_tests.delivery.recorded_disk import (
@@ -80,7 +79,7 @@ def wrong_after(
             return [f"the database is damaged: {sound[:3]}"]
         approvals = {r["approval_id"] for r in database.execute("SELECT * FROM approvals")}
         rows = database.execute("SELECT delivery_id, token, state, attempts FROM deliveries")
-    except apsw.Error as error:
+    except DatabaseFailed as error:
         return [f"the database cannot be read: {error}"]
     finally:
         database.close()

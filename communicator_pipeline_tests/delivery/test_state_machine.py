@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import apsw
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -26,6 +25,7 @@ from hypothesis.stateful import (
 )
 
 from communicator_pipeline.storage import outbox
+from communicator_pipeline.storage.database import ConstraintFailed
 from communicator_pipeline_tests.conftest import FaultSizes
 from communicator_pipeline_tests.delivery.faulty_outbox import (
     STEPS,
@@ -120,7 +120,7 @@ def test_the_database_itself_notices_a_write_without_the_fence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outbox, "FENCED", NO_FENCE)
-    with pytest.raises(apsw.ConstraintError, match="grows its fence"):
+    with pytest.raises(ConstraintFailed, match="grows its fence"):
         drive_many("key")
 
 
@@ -139,7 +139,7 @@ def test_hypothesis_finds_the_missing_fence_too(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(outbox, "FENCED", NO_FENCE)
     monkeypatch.setattr(Histories, "promises", ("look-up",))
     found = settings(QUICK, max_examples=5_000, stateful_step_count=60, phases=[Phase.generate])
-    with pytest.raises(apsw.ConstraintError, match="grows its fence"):
+    with pytest.raises(ConstraintFailed, match="grows its fence"):
         run_state_machine_as_test(Histories, settings=found)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from communicator_pipeline.delivery.states import (
     IllegalTransition,
     broken_invariants,
 )
+from communicator_pipeline.storage.database import ConstraintFailed
 from communicator_pipeline.storage.outbox import write
 from communicator_pipeline_tests.delivery.conftest import Box
 from communicator_pipeline_tests.delivery.world import START, say
@@ -190,7 +190,7 @@ def test_the_database_knows_the_same_table(box: Box, before: states.State) -> No
         if after in TRANSITIONS[before]:
             _force(box, name, after, claims)
         else:
-            with pytest.raises(apsw.ConstraintError, match="no delivery goes"):
+            with pytest.raises(ConstraintFailed, match="no delivery goes"):
                 _force(box, name, after, claims)
 
 
@@ -223,7 +223,7 @@ def _force(box: Box, name: str, state: str, attempts: int = 0) -> None:
 )
 def test_what_was_approved_does_not_change_in_the_database(box: Box, sql: str) -> None:
     box.approve()
-    with pytest.raises(apsw.ConstraintError, match="what was approved does not change"):
+    with pytest.raises(ConstraintFailed, match="what was approved does not change"):
         box.database.execute(sql)
 
 
@@ -237,7 +237,7 @@ def test_what_was_approved_does_not_change_in_the_database(box: Box, sql: str) -
 )
 def test_no_change_without_a_fence_that_grows_by_one(box: Box, sql: str) -> None:
     box.approve()
-    with pytest.raises(apsw.ConstraintError, match="grows its fence"):
+    with pytest.raises(ConstraintFailed, match="grows its fence"):
         box.database.execute(sql)
 
 

@@ -56,7 +56,7 @@ def work(folder: str, exports: str) -> None:
     from communicator_pipeline import runs
     from communicator_pipeline.definitions import build_definitions
     from communicator_pipeline.ingestion.exports import import_export, open_export
-    from communicator_pipeline.resources import LocalStores
+    from communicator_pipeline.resources import StoresResource
     from communicator_pipeline.storage.accounts import Accounts, add_user
 
     stores = open_local(Path(folder))
@@ -68,7 +68,7 @@ def work(folder: str, exports: str) -> None:
             accounts.set_me(export.account, [export.me])
             opened = open_export(export.path)
             import_export(opened, export.account, stores.database, stores.lake)
-    definitions = build_definitions({"stores": LocalStores(folder=folder)})
+    definitions = build_definitions({"stores": StoresResource(folder=folder)})
     with runs.open_instance() as instance:
         runs.materialise_touched(stores, instance, runs.chain_job(definitions), lambda run: None)
 

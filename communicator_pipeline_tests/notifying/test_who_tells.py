@@ -14,7 +14,7 @@ from communicator_pipeline import runs
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.notifying.targets import add_target
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.workers import Workers
@@ -30,7 +30,7 @@ def instance(stores: Stores) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def definitions(stores: Stores) -> dg.Definitions:
-    return build_definitions({"stores": LocalStores(folder=str(home()))})
+    return build_definitions({"stores": StoresResource(folder=str(home()))})
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def tick(definitions: dg.Definitions, instance: DagsterInstance) -> dg.ScheduleE
         instance=instance,
         scheduled_execution_time=datetime.now(UTC),
         repository_def=repository,
-        resources={"stores": LocalStores(folder=str(home()))},
+        resources={"stores": StoresResource(folder=str(home()))},
     )
     return repository.get_schedule_def("notify_people").evaluate_tick(context)
 

@@ -24,7 +24,7 @@ from communicator_pipeline.ingestion.connecting import add_account, change_setti
 from communicator_pipeline.ingestion.pull import pull_new
 from communicator_pipeline.platforms.contract import Peer
 from communicator_pipeline.platforms.protocol import Part, SendResult, Target, Unknown
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import load_account
 from communicator_pipeline.storage.lake import AccountMonth
@@ -73,7 +73,7 @@ def connect(stores: Stores, platform: str, values: dict[str, str]) -> None:
 def asked(stores: Stores, message_id: str) -> str:
     """The conversation of a message, brought into the inbox."""
     assert pull_new(stores, ACCOUNT).state == "ok"
-    definitions = build_definitions({"stores": LocalStores(folder=str(home()))})
+    definitions = build_definitions({"stores": StoresResource(folder=str(home()))})
     with runs.open_instance() as instance:
         runs.materialise_touched(
             stores, instance, runs.chain_job(definitions), lambda run: None, accounts=[ACCOUNT]

@@ -27,7 +27,7 @@ from communicator_pipeline.platforms.protocol import (
     Target,
     Window,
 )
-from communicator_pipeline.resources import LocalStores
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import load_account
 from communicator_pipeline.storage.connections import Connections
@@ -216,7 +216,7 @@ def test_two_people_talk_and_a_reply_finds_its_way(peer: SynapsePeer, stores: St
 
 def materialised(stores: Stores) -> dict[str, dict[str, object]]:
     """The inbox after everything that was touched has run: messages by id."""
-    job = runs.chain_job(build_definitions({"stores": LocalStores(folder=str(home()))}))
+    job = runs.chain_job(build_definitions({"stores": StoresResource(folder=str(home()))}))
     with runs.open_instance() as instance:
         runs.materialise_touched(stores, instance, job, lambda run: None)
     inbox = Inbox(stores.database, "ana")

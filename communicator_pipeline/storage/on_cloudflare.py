@@ -1,0 +1,130 @@
+"""The stores of an installation that keeps its data at Cloudflare, out of the environment.
+
+Belongs here: which variables say where the data are, and opening the stores on them. Does not
+belong here: how each of them works (`d1.py`, `r2.py`, `kv.py`, `cloudflare.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage.cloudflare import (
+    BASE_URL,
+    MOST_CALLS,
+    CallBudget,
+    CloudflareAccount,
+)
+from communicator_pipeline.storage.credentials import Keyring
+from communicator_pipeline.storage.d1 import D1Database
+from communicator_pipeline.storage.database import migrate
+from communicator_pipeline.storage.lake import Lake
+from communicator_pipeline.storage.r2 import R2Objects
+
+REQUIRED = {
+    "CLOUDFLARE_ACCOUNT_ID": "the account's id, on the dashboard's first page",
+    "CLOUDFLARE_API_TOKEN": "a token for D1, KV, Queues and Workers AI",
+    "COMMUNICATOR_D1_DATABASE": "the id of the D1 database",
+    "COMMUNICATOR_R2_BUCKET": "the name of the R2 bucket",
+    "COMMUNICATOR_R2_KEY_ID": "the id of an R2 key for that bucket",
+    "COMMUNICATOR_R2_SECRET": "the secret of that key",
+}
+"""What must be set, and what it is. `infra/cloudflare` writes all of them."""
+
+
+class NotConfigured(ValueError):
+    """The environment does not say where the data are; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Cloudflare:
+    """Where an installation's data are."""
+
+    account_id: str
+    api_token: str = field(repr=False)
+    d1_database: str
+    r2_bucket: str
+    r2_endpoint: str
+    r2_key_id: str
+    r2_secret: str = field(repr=False)
+    api_url: str = BASE_URL
+    d1_url: str = ""
+    """The edge Worker, which serves the database without counting calls; "": the REST API."""
+
+    d1_token: str = field(default="", repr=False)
+    queue: str = ""  # id of the edge's ingestion queue; "": the edge takes no pushes
+    dead_queue: str = ""
+    most_calls: int = MOST_CALLS
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Cloudflare:
+        """Raises `NotConfigured`."""
+        missing = [name for name in REQUIRED if not environment.get(name)]
+        if missing:
+            raise NotConfigured(
+                "COMMUNICATOR_BACKEND=cloudflare needs "
+                + "; ".join(f"{name} ({REQUIRED[name]})" for name in missing)
+                + ". `make environment ENV=dev` in infra/cloudflare prints all of them"
+            )
+        given = environment.get
+        if given("COMMUNICATOR_D1_URL") and not given("COMMUNICATOR_D1_TOKEN"):
+            raise NotConfigured(
+                "COMMUNICATOR_D1_URL is set: set COMMUNICATOR_D1_TOKEN to the edge Worker's token"
+            )
+        calls = given("COMMUNICATOR_CLOUDFLARE_CALLS", "")
+        if calls and not (calls.isdecimal() and 1 <= int(calls) <= MOST_CALLS):
+            raise NotConfigured(
+                f"COMMUNICATOR_CLOUDFLARE_CALLS should be a number from 1 to {MOST_CALLS}: how "
+                "many calls in five minutes are this machine's"
+            )
+        account_id = environment["CLOUDFLARE_ACCOUNT_ID"]
+        return cls(
+            account_id=account_id,
+            api_token=environment["CLOUDFLARE_API_TOKEN"],
+            d1_database=environment["COMMUNICATOR_D1_DATABASE"],
+            r2_bucket=environment["COMMUNICATOR_R2_BUCKET"],
+            r2_endpoint=given("COMMUNICATOR_R2_ENDPOINT")
+            or f"https://{account_id}.r2.cloudflarestorage.com",
+            r2_key_id=environment["COMMUNICATOR_R2_KEY_ID"],
+            r2_secret=environment["COMMUNICATOR_R2_SECRET"],
+            api_url=(given("CLOUDFLARE_BASE_URL") or BASE_URL).rstrip("/"),
+            d1_url=(given("COMMUNICATOR_D1_URL") or "").rstrip("/"),
+            d1_token=given("COMMUNICATOR_D1_TOKEN") or "",
+            queue=given("COMMUNICATOR_QUEUE") or "",
+            dead_queue=given("COMMUNICATOR_QUEUE_DEAD") or "",
+            most_calls=int(calls or MOST_CALLS),
+        )
+
+    def api(self, folder: Path) -> CloudflareAccount:
+        """The REST API, its calls counted in the folder."""
+        budget = CallBudget(folder / "cloudflare-calls.db", self.most_calls)
+        return CloudflareAccount(self.account_id, self.api_token, budget, self.api_url)
+
+    def database(self, folder: Path) -> D1Database:
+        """The database, over the edge Worker if there is one, else over the REST API."""
+        if not self.d1_url:
+            return D1Database(self.api(folder), self.d1_database)
+        edge = CloudflareAccount(self.account_id, self.d1_token, None, f"{self.d1_url}/client/v4")
+        return D1Database(edge, self.d1_database)
+
+    def objects(self, folder: Path) -> R2Objects:
+        """The lake's objects; files that DuckDB reads are kept in the folder for a while."""
+        raise NotImplementedError
+
+
+def open_cloudflare(folder: Path, environment: Mapping[str, str] = os.environ) -> Stores:
+    """The stores at Cloudflare, schema brought up to date. The folder holds what one machine has
+    for itself: copies of lake files, the count of calls, and the keys if `COMMUNICATOR_KEYS` does
+    not give them. Raises `NotConfigured`."""
+    configured = Cloudflare.of_environment(environment)
+    database = configured.database(folder)
+    migrate(database)
+
+    def exists(account: str) -> bool:
+        return bool(database.execute("SELECT 1 FROM accounts WHERE account = ?", (account,)))
+
+    lake = Lake(configured.objects(folder), exists)
+    return Stores(lake, database, Keyring(folder / "credentials.key"))
