@@ -63,8 +63,8 @@ from communicator_pipeline.storage.accounts import (
 )
 from communicator_pipeline.storage.credentials import KEYS_VARIABLE, KeyMissing, Keyring
 from communicator_pipeline.storage.database import (
-    DatabaseFailed,
     Database,
+    DatabaseFailed,
     SqliteDatabase,
     from_utc_text,
     migrate,
@@ -994,11 +994,14 @@ def _in_words(place: Path) -> Iterator[None]:
     """A full disk, and a folder that may not be written to, in words."""
     try:
         yield
-    except apsw.FullError:
-        raise BackupRefused(_full(place)) from None
-    except apsw.IOError as error:
+    except (apsw.FullError, apsw.IOError, DatabaseFailed) as error:
+        cause = error.__cause__ if isinstance(error, DatabaseFailed) else error
+        if isinstance(cause, apsw.FullError):
+            raise BackupRefused(_full(place)) from None
+        if not isinstance(cause, apsw.IOError):
+            raise
         raise BackupRefused(
-            f"reading or writing a database went wrong ({error}), in the home or in {place}: "
+            f"reading or writing a database went wrong ({cause}), in the home or in {place}: "
             "nothing was changed. Look at the disks, and at the limits of this process"
         ) from None
     except OSError as error:
