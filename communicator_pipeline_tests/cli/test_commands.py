@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 import pytest
 
 from communicator_pipeline.demo import write_exports
+from communicator_pipeline_tests.cli.processes import run_command
 from communicator_pipeline_tests.conftest import line
 
 TALK = [
@@ -36,13 +36,7 @@ class Shell:
         environment = {**kept, "COMMUNICATOR_HOME": str(self.home), "COLUMNS": "80", "CI": "1"}
         if user:
             environment["COMMUNICATOR_USER"] = user
-        return subprocess.run(
-            [sys.executable, "-m", "communicator_pipeline.cli", *words],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=180,
-        )
+        return run_command(words, environment)
 
     def json(self, *words: str, user: str | None = None) -> Any:
         """What a command prints with --json; nothing but JSON may be on standard output."""

@@ -47,6 +47,7 @@ from communicator_pipeline.storage.feedback import feedback_of_account
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.memories import Memories, active_memories
 from communicator_pipeline.storage.settings import Settings
+from communicator_pipeline_tests.cli.processes import run_command
 from communicator_pipeline_tests.comparing.test_prompts import own_version
 from communicator_pipeline_tests.conftest import Fill, Line
 from communicator_pipeline_tests.language_model.model_server import (
@@ -550,13 +551,7 @@ def environment() -> dict[str, str]:
 
 
 def command(world: World, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "communicator_pipeline.cli", *words],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=180,
-    )
+    return run_command(words, environment())
 
 
 def test_the_command_compares_lists_shows_and_forgets(world: World) -> None:
