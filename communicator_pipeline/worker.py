@@ -31,6 +31,7 @@ from communicator_pipeline.delivery.policies import approve_by_policy
 from communicator_pipeline.delivery.recovery import confirm_echoes, quiet_period
 from communicator_pipeline.delivery.voiding import raise_notices, sweep
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
+from communicator_pipeline.ingestion.edge_queue import Moved, move
 from communicator_pipeline.ingestion.poll import AT_ONCE, MAY_GO_ON, poll_history, poll_new
 from communicator_pipeline.ingestion.pull import PullReport, unfinished_history
 from communicator_pipeline.ingestion.push import drain
@@ -39,9 +40,12 @@ from communicator_pipeline.retention import compact_landings, forget_what_is_ove
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import created_at
 from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.landing import Landing
 from communicator_pipeline.storage.model_retries import mark_due
 from communicator_pipeline.storage.outbox import has_any
+from communicator_pipeline.storage.queue import EDGE_FIGURES
+from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
 from communicator_pipeline.storage.workers import BEAT_EVERY, Workers
 from communicator_pipeline.wanted_runs import UNSETTLED, WantedRun, wanted_runs
@@ -57,12 +61,14 @@ keeps what is new waiting."""
 FIRST_LEASE = timedelta(minutes=1)
 """Until the run itself has leased its days, which it does when it begins."""
 
-LOOK_EVERY = 0.1
-"""Seconds between two looks at the queue and the touched days: two reads of a local file."""
-
 POLL_LOOK_EVERY = timedelta(seconds=1)
 CLEAR_UP_EVERY = timedelta(minutes=1)
 COMPACT_EVERY = timedelta(hours=1)
+
+MOVE_EVERY = timedelta(seconds=1)
+"""A pull of the edge's queue is a call of Cloudflare's API: a quarter of those that it takes."""
+
+DEAD_MOVE_EVERY = timedelta(minutes=1)
 
 TELL_EVERY = timedelta(seconds=5)
 
@@ -151,6 +157,7 @@ class Worker:
         self._telling_pool = ThreadPoolExecutor(1, "notify")  # a mail server keeps nothing waiting
         self._rests_until: dict[str, float] = {}  # part of the work → of the monotonic clock
         self._next_poll = self._next_clear_up = datetime.min.replace(tzinfo=UTC)
+        self._next_move = self._next_dead_move = datetime.min.replace(tzinfo=UTC)
         self._next_telling = datetime.min.replace(tzinfo=UTC)
         self._next_learning = datetime.min.replace(tzinfo=UTC)
         self._next_settling = self._next_delivery = datetime.min.replace(tzinfo=UTC)
@@ -185,8 +192,12 @@ class Worker:
 
     def _go_on(self, work: Callable[[], bool], wake: threading.Event) -> None:
         while not self._stop.is_set():
-            if not work() and wake.wait(LOOK_EVERY) and not self._stop.is_set():
+            if not work() and wake.wait(self._stores.look_every) and not self._stop.is_set():
                 wake.clear()
+
+    def _no_oftener_than(self, every: timedelta) -> timedelta:
+        """So often, or as often as the database bears."""
+        return max(every, timedelta(seconds=self._stores.look_every))
 
     def step(self) -> bool:
         """Take in and act, once; returns whether there was anything to do."""
@@ -197,6 +208,7 @@ class Worker:
         """Drain the queue, see to the polls and to who is to be told."""
         self._try("polling", self._poll)
         self._try("telling", self._tell)
+        self._try("moving from the edge", self._move)
         return self._try("draining", self._drain)
 
     def _act(self) -> bool:
@@ -222,6 +234,32 @@ class Worker:
             return False
         self._ailing.discard(what)
         return bool(busy)
+
+    def _move(self, now: datetime) -> None:
+        """Take what was pushed at the edge, and now and then what nobody could take from there."""
+        edge = self._stores.edge
+        if edge is None or now < self._next_move:
+            return
+        self._next_move = now + self._no_oftener_than(MOVE_EVERY)
+        moved = move(edge.account, edge.queue_id, self._stores)
+        if now >= self._next_dead_move:
+            self._next_dead_move = now + DEAD_MOVE_EVERY
+            dead = (
+                move(edge.account, edge.dead_queue_id, self._stores)
+                if edge.dead_queue_id
+                else Moved()
+            )
+            figures = {
+                "waiting": moved.backlog,
+                "oldest": utc_text(moved.oldest) if moved.oldest else None,
+                "dead": dead.backlog,
+            }
+            Settings(self._stores.database, None).set(EDGE_FIGURES, figures)
+        if moved.buried or moved.put_off:
+            self._say(
+                f"from the edge: {moved.moved} moved, {moved.buried} to the dead letters, "
+                f"{moved.put_off} put off"
+            )
 
     def _drain(self, now: datetime) -> bool:
         drained = drain(self._stores, self._landing)
@@ -308,7 +346,7 @@ class Worker:
             self._told(future.result())
         if now < self._next_poll:
             return
-        self._next_poll = now + POLL_LOOK_EVERY
+        self._next_poll = now + self._no_oftener_than(POLL_LOOK_EVERY)
         for account in Connections(self._stores).due(now):
             if account not in self._polls and len(self._polls) < AT_ONCE:
                 self._polls[account] = self._pool.submit(
@@ -324,7 +362,7 @@ class Worker:
             self.worked.told += taken
             self._say(f"told: {taken} message{'s' if taken > 1 else ''}")
         if now >= self._next_telling:
-            self._next_telling = now + TELL_EVERY
+            self._next_telling = now + self._no_oftener_than(TELL_EVERY)
             self._telling = self._telling_pool.submit(self._tell_now)
 
     def _tell_now(self) -> int:

@@ -17,7 +17,7 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 from communicator_pipeline.ingestion.exports import import_export, open_export
 from communicator_pipeline.platforms import platforms
 from communicator_pipeline.platforms.example import PLATFORM
-from communicator_pipeline.storage import Stores, open_local
+from communicator_pipeline.storage import Stores, open_stores
 from communicator_pipeline.storage.accounts import Accounts, add_user
 
 EXAMPLE = "ana-example"
@@ -35,6 +35,18 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COMMUNICATOR_USER", raising=False)
 
 
+@pytest.fixture(scope="session")
+def cloudflare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str] | None]:
+    """Where the stores of the tests are if `TEST_BACKEND` is `cloudflare`: in a workerd."""
+    if os.environ.get("TEST_BACKEND") != "cloudflare":
+        yield None
+        return
+    from communicator_pipeline_tests.peers.stores import running
+
+    with running(tmp_path_factory.mktemp("workerd")) as given:
+        yield given
+
+
 @pytest.fixture(autouse=True)
 def _no_leftover_instance() -> Iterator[None]:
     """Contexts that Dagster makes for tests end when they are collected, and put the instance of an
@@ -44,9 +56,17 @@ def _no_leftover_instance() -> Iterator[None]:
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Stores:
+def stores(
+    tmp_path: Path, cloudflare: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> Stores:
     """Fresh stores with the user ana and her empty account ana-chat; she is the author ana."""
-    opened = open_local(tmp_path / "home")
+    if cloudflare is not None:
+        from communicator_pipeline_tests.peers.stores import empty
+
+        empty(cloudflare, tmp_path / "home")
+        for name, value in cloudflare.items():
+            monkeypatch.setenv(name, value)
+    opened = open_stores(tmp_path / "home")
     add_user(opened.database, "ana", "Ana")
     accounts = Accounts(opened.database, "ana")
     accounts.add("ana-chat", "generic", "Chat")

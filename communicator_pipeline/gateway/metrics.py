@@ -66,7 +66,8 @@ SELECT
         GROUP BY a.platform)) AS spent,
     (SELECT json_group_object(model, usd) FROM (SELECT model, sum(cost_usd) AS usd
         FROM model_usage WHERE day >= ?3 GROUP BY model)) AS model_spent,
-    (SELECT count(*) FROM model_retries) AS model_retries
+    (SELECT count(*) FROM model_retries) AS model_retries,
+    (SELECT value FROM settings WHERE scope = 'installation' AND key = 'edge_queue') AS edge_queue
 """
 
 
@@ -151,6 +152,12 @@ def _of_stores(row: Row, now: datetime) -> Iterable[GaugeMetricFamily]:
     yield _one(queue, "Pushes that have not landed yet", row["pushes_waiting"])
     yield _one(f"{queue}_oldest_age_seconds", "Age of the oldest", _age(row["oldest_push"], now))
     yield _one("communicator_dead_pushes", "Pushes that are not tried again", row["pushes_dead"])
+    if row["edge_queue"]:
+        edge = orjson.loads(row["edge_queue"])
+        name = "communicator_edge_queue"
+        yield _one(name, "Pushes that wait at the edge", edge["waiting"])
+        yield _one(f"{name}_oldest_age_seconds", "Age of the oldest", _age(edge["oldest"], now))
+        yield _one("communicator_edge_dead_queue", "Pushes that nobody could take", edge["dead"])
     yield _by(
         "communicator_dead_letters_open",
         "Dead letters that nobody has closed, by stage",

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from communicator_pipeline.storage.cloudflare import EdgeQueue
 from communicator_pipeline.storage.credentials import Keyring
 from communicator_pipeline.storage.database import Database, SqliteDatabase, migrate
 from communicator_pipeline.storage.lake import Lake
@@ -26,6 +27,12 @@ class Stores:
     lake: Lake
     database: Database
     keys: Keyring
+    look_every: float = 0.1
+    """Seconds between two looks for news that the database bears from whoever waits for some. For
+    the embedded one a look is a read of a file."""
+
+    edge: EdgeQueue | None = None
+    """Where pushes wait that were taken at the edge; None: all come to the gateway."""
 
 
 def home() -> Path:

@@ -193,6 +193,16 @@ class CloudflareAccount:
                 time.sleep(PAUSES[tries - 1] * random.uniform(0.7, 1.3))  # noqa: S311
 
 
+@dataclass(frozen=True)
+class EdgeQueue:
+    """The queue into which the edge Worker puts what is pushed, and where it goes that nobody
+    could take out."""
+
+    account: CloudflareAccount
+    queue_id: str
+    dead_queue_id: str  # "" if there is none
+
+
 def retry_after(header: str | None) -> float:
     """Seconds that a 429 asks for."""
     try:

@@ -17,6 +17,7 @@ from communicator_pipeline.storage.cloudflare import (
     MOST_CALLS,
     CallBudget,
     CloudflareAccount,
+    EdgeQueue,
 )
 from communicator_pipeline.storage.credentials import Keyring
 from communicator_pipeline.storage.d1 import D1Database
@@ -33,6 +34,9 @@ REQUIRED = {
     "COMMUNICATOR_R2_SECRET": "the secret of that key",
 }
 """What must be set, and what it is. `infra/cloudflare` writes all of them."""
+
+
+EDGE_LOOK_EVERY, REST_LOOK_EVERY = 1.0, 10.0  # seconds
 
 
 class NotConfigured(ValueError):
@@ -112,7 +116,13 @@ class Cloudflare:
 
     def objects(self, folder: Path) -> R2Objects:
         """The lake's objects; files that DuckDB reads are kept in the folder for a while."""
-        raise NotImplementedError
+        return R2Objects(
+            self.r2_endpoint,
+            self.r2_bucket,
+            self.r2_key_id,
+            self.r2_secret,
+            folder / "cache" / "r2",
+        )
 
 
 def open_cloudflare(folder: Path, environment: Mapping[str, str] = os.environ) -> Stores:
@@ -127,4 +137,9 @@ def open_cloudflare(folder: Path, environment: Mapping[str, str] = os.environ) -
         return bool(database.execute("SELECT 1 FROM accounts WHERE account = ?", (account,)))
 
     lake = Lake(configured.objects(folder), exists)
-    return Stores(lake, database, Keyring(folder / "credentials.key"))
+    # A worker looks for six things at a time: every ten seconds that is a seventh of all calls.
+    look_every = EDGE_LOOK_EVERY if configured.d1_url else REST_LOOK_EVERY
+    edge = None
+    if configured.queue:
+        edge = EdgeQueue(configured.api(folder), configured.queue, configured.dead_queue)
+    return Stores(lake, database, Keyring(folder / "credentials.key"), look_every, edge)

@@ -25,6 +25,10 @@ REMEMBERED = timedelta(days=8)
 """How long a landed push is known by its key. Slack tries again for an hour, X and Telegram for a
 day; seven days are asked for."""
 
+EDGE_FIGURES = "edge_queue"
+"""The installation's setting that says what waits at the edge, as of the last minute: `waiting`,
+`oldest` (UTC, None if nothing does) and `dead`."""
+
 _MOST_BYTES = 16 * 2**20  # of bodies in one lease: a burst of large ones must fit into memory
 
 

@@ -287,7 +287,7 @@ async def news(request: Request, opened: Opened, since: Filter = None) -> Respon
             if now != before:
                 before = now
                 yield "event: news\ndata: look\n\n"  # without data a browser drops it
-            await asyncio.sleep(NEWS_EVERY)
+            await asyncio.sleep(max(NEWS_EVERY, opened.look_every))
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
