@@ -108,10 +108,10 @@ _ABSENT = {
 }
 
 
-def read_file(
+def find_file(
     stores: Stores, user_id: str, account: str, message_id: str, position: int
-) -> tuple[str, bytes]:
-    """Name and content of a file, for a member of the account.
+) -> tuple[str, str]:
+    """Name of a file, and the key of the object that holds it, for a member of the account.
 
     Raises `NotFound`, in words, if it is nowhere, or not theirs."""
     found = Inbox(stores.database, user_id).message(account, message_id)
@@ -123,11 +123,8 @@ def read_file(
     known = _known(stores, partition, stores.lake.manifest(ASSET, partition), found["day"])
     row = known.get((message_id, position)) or {}
     sha256 = file.get("sha256") or row.get("sha256")
-    try:
-        if sha256:
-            return file.get("name") or "file", stores.lake.objects.get(attachment_key(sha256))[0]
-    except FileNotFoundError:
-        pass
+    if sha256 and stores.lake.objects.exists(attachment_key(sha256)):
+        return file.get("name") or "file", attachment_key(sha256)
     state = row.get("state") or ("remote" if file.get("url") else "missing")
     raise NotFound(_ABSENT.get(state, _ABSENT["missing"]))
 

@@ -181,9 +181,8 @@ class Lake:
 
     def read_day(self, asset: str, partition: AccountMonth, day: DayFile) -> pa.Table:
         """One day's rows, as written."""
-        return pq.read_table(
-            self.objects.address(_file_key(asset, partition, day.file)), partitioning=None
-        )
+        [address] = self.objects.addresses([_file_key(asset, partition, day.file)])
+        return pq.read_table(address, partitioning=None)
 
     def rows_by(
         self, column: str, asset: str, partition: AccountMonth, manifest: Manifest, day: str
@@ -198,16 +197,16 @@ class Lake:
         self, asset: str, account: str, first: str = "", last: str = "9999-12-31"
     ) -> list[tuple[str, str]]:
         """(address, day) of the asset's files for the days from `first` to `last`, in order."""
-        found = []
+        keys, days = [], []
         for month in self.months(asset, account):
             if not first[:7] <= month <= last[:7]:
                 continue
             partition = AccountMonth(account, month)
             for day, entry in self.manifest(asset, partition).days.items():
                 if first <= day <= last:
-                    address = self.objects.address(_file_key(asset, partition, entry.file))
-                    found.append((address, day))
-        return found
+                    keys.append(_file_key(asset, partition, entry.file))
+                    days.append(day)
+        return list(zip(self.objects.addresses(keys), days, strict=True))
 
     def query(self, sql: str, tables: Mapping[str, Sequence[str] | pa.Table]) -> pa.Table:
         """Run SQL over files of the lake (lists of addresses) and tables in memory, by name.

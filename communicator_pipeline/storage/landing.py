@@ -95,14 +95,17 @@ class LandedIndex:
     def refresh(self, lake: Lake, account: str) -> None:
         """Take in what the account's landing zone holds and this index does not."""
         files = [i for i in lake.objects.list(f"landing/{account}/") if _name(i) not in self._read]
-        for info in sorted(files, key=_name):
+        files.sort(key=_name)
+        try:
+            addresses = lake.objects.addresses([info.key for info in files])
+        except FileNotFoundError:  # joined an hour ago: its rows are in another file
+            return self.refresh(lake, account)
+        for info, address in zip(files, addresses, strict=True):
             try:
                 table = pq.read_table(
-                    lake.objects.address(info.key),
-                    columns=["key_hash", "digest", "day"],
-                    partitioning=None,
+                    address, columns=["key_hash", "digest", "day"], partitioning=None
                 )
-            except FileNotFoundError:  # joined an hour ago: its rows are in another file
+            except FileNotFoundError:
                 return self.refresh(lake, account)
             self.add(
                 _hashes(table["key_hash"]), _hashes(table["digest"]), _day_numbers(table["day"])
@@ -237,17 +240,21 @@ def read_landing(
     while True:
         # See REPLACED_KEPT for why no row is missing, whatever is joined meanwhile.
         listed = list(lake.objects.list(f"landing/{partition.account}/{partition.month}/"))
+        wanted = [
+            info.key
+            for info in listed
+            if days is None or not {*_days_in(info)}.isdisjoint({"", *days})
+        ]
         try:
             tables = [
                 pq.read_table(
-                    lake.objects.address(info.key),
+                    address,
                     schema=ENVELOPE_SCHEMA,
                     columns=list(columns),
                     filters=None if days is None else [("day", "in", list(days))],
                     partitioning=None,
                 )
-                for info in listed
-                if days is None or not {*_days_in(info)}.isdisjoint({"", *days})
+                for address in lake.objects.addresses(wanted)
             ]
         except FileNotFoundError:  # joined an hour ago: its rows are in another file
             continue
@@ -272,10 +279,8 @@ def compact(lake: Lake, account: str, month: str, now: datetime) -> int:
     for run in _small_runs(free):
         try:
             tables = [
-                pq.read_table(
-                    lake.objects.address(info.key), schema=ENVELOPE_SCHEMA, partitioning=None
-                )
-                for info in run
+                pq.read_table(address, schema=ENVELOPE_SCHEMA, partitioning=None)
+                for address in lake.objects.addresses([info.key for info in run])
             ]
         except FileNotFoundError:  # another process has cleared it away
             continue

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,8 +53,14 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object; no error if it is gone already."""
 
-    def address(self, key: str) -> str:
-        """What DuckDB and pyarrow open to read the object."""
+    def addresses(self, keys: Sequence[str]) -> Sequence[str]:
+        """What DuckDB and pyarrow open to read the objects, which are such as never change.
+
+        Where they have to be brought here first, raises `FileNotFoundError` if one is gone."""
+
+    def download_url(self, key: str, filename: str) -> str | None:
+        """A link from which a browser downloads the object under this name, for some minutes.
+        None: there is none, whoever serves it reads it."""
 
 
 def etag_of(content: bytes) -> str:
@@ -108,6 +114,12 @@ class LocalObjects:
 
     def address(self, key: str) -> str:
         return str(self._path(key))
+
+    def addresses(self, keys: Sequence[str]) -> Sequence[str]:
+        return [str(self._path(key)) for key in keys]
+
+    def download_url(self, key: str, filename: str) -> str | None:
+        return None
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")

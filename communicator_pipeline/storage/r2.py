@@ -175,7 +175,7 @@ class R2Objects:
                     pass
         return [str(self._copies.path(key)) for key in keys]
 
-    def download_url(self, key: str, filename: str, content_type: str, seconds: int = 300) -> str:
+    def download_url(self, key: str, filename: str, seconds: int = 300) -> str:
         """A link that lets whoever has it download the object for so long, under this name. Made
         without asking R2; it says nothing about whether the object is there."""
         url: str = self._client().generate_presigned_url(
@@ -186,7 +186,7 @@ class R2Objects:
                 "ResponseContentDisposition": (
                     f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
                 ),
-                "ResponseContentType": content_type,
+                "ResponseContentType": "application/octet-stream",  # never shown, always saved
             },
             ExpiresIn=seconds,
         )

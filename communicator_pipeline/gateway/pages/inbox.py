@@ -240,7 +240,11 @@ def file(
     opened: Opened, identity: Reader, of: Key, message: Key, position: Annotated[int, Query(ge=0)]
 ) -> Response:
     """A message's file: always to be saved, never shown, whatever it says that it is."""
-    name, content = attachments.read_file(opened, identity.user_id, of, message, position)
+    name, key = attachments.find_file(opened, identity.user_id, of, message, position)
+    link = opened.lake.objects.download_url(key, safe_name(name))
+    if link is not None:
+        return RedirectResponse(link, 303, headers={"Cache-Control": "no-store"})
+    content, _ = opened.lake.objects.get(key)
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(safe_name(name), safe='')}",
         "Content-Security-Policy": "sandbox; default-src 'none'",
