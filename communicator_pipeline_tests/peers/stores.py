@@ -1,0 +1,63 @@
+"""Stores at Cloudflare for the tests that otherwise run on the embedded ones.
+
+Belongs here: one workerd for all tests of a process, the environment that says so, an empty
+database and an empty bucket for each test. Does not belong here: workerd itself (`workerd.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from communicator_pipeline.storage.database import Database
+from communicator_pipeline.storage.on_cloudflare import Cloudflare
+from communicator_pipeline_tests.peers.workerd import Workerd, workerd
+
+
+def environment(peer: Workerd) -> dict[str, str]:
+    """What says that the data are in this workerd."""
+    return {
+        "COMMUNICATOR_BACKEND": "cloudflare",
+        "COMMUNICATOR_KEYS": ",".join(peer.keys),
+        "CLOUDFLARE_ACCOUNT_ID": peer.account_id,
+        "CLOUDFLARE_API_TOKEN": "not-used-where-the-edge-serves-the-database",
+        "COMMUNICATOR_D1_DATABASE": peer.database_id,
+        "COMMUNICATOR_D1_URL": peer.url,
+        "COMMUNICATOR_D1_TOKEN": peer.token,
+        "COMMUNICATOR_R2_BUCKET": peer.buckets[0],
+        "COMMUNICATOR_R2_ENDPOINT": peer.s3_url,
+        "COMMUNICATOR_R2_KEY_ID": peer.access_key,
+        "COMMUNICATOR_R2_SECRET": peer.secret_key,
+    }
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[dict[str, str]]:
+    """A workerd, and the environment for it."""
+    with workerd(folder) as peer:
+        yield environment(peer)
+
+
+def empty(given: dict[str, str], folder: Path) -> None:
+    """Take everything out of the database and the bucket."""
+    configured = Cloudflare.of_environment(given)
+    _drop_everything(configured.database(folder))
+    objects = configured.objects(folder)
+    for info in list(objects.list("")):
+        objects.delete(info.key)
+
+
+def _drop_everything(database: Database) -> None:
+    rows = [
+        (row["type"], row["name"])
+        for row in database.execute(
+            "SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view') "
+            "AND name NOT LIKE 'sqlite_%' "
+            "AND name NOT LIKE '_cf_%' AND name NOT LIKE 'messages_fts_%' ORDER BY rowid DESC"
+        )
+    ]
+    # The word makes the fence superfluous, whose table goes too.
+    statements = [(f'DROP {kind} "{name}" -- d1_migrations', ()) for kind, name in rows]
+    if statements:
+        database.batch([("PRAGMA defer_foreign_keys = ON", ()), *statements])
