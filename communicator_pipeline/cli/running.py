@@ -28,7 +28,7 @@ from communicator_pipeline.cli.output import (
 )
 from communicator_pipeline.ingestion.pull import pull_new
 from communicator_pipeline.ingestion.push import drain
-from communicator_pipeline.storage import Stores
+from communicator_pipeline.storage import Stores, home, migrate_database
 from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.connections import Connections
 
@@ -186,6 +186,20 @@ def vars_of(depth: chain_status.Depth) -> dict[str, object]:
         "unit": depth.unit,
         "oldest": depth.oldest,
     }
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database's schema up to date, before a new version is started.
+
+    Every command does so by itself; a deployment does it first, for the edge reads the database
+    too.
+    """
+    with errors_in_words():
+        applied = migrate_database(home())
+    if as_json:
+        print_json(applied)
+    else:
+        out.print("\n".join(applied) if applied else "The schema is up to date.", markup=False)
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -12,6 +12,7 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from communicator_pipeline.ingestion.push import (
+    REFUSED,
     TAKEN,
     Reply,
     connection_on,
@@ -81,7 +82,7 @@ def router(stores: Stores) -> APIRouter:
         verdict = verify(
             lambda key: connections.get(platform, key), platform, account, _push(request, b"")
         )
-        return _response(verdict if isinstance(verdict, Reply) else Reply(401))
+        return _response(verdict if isinstance(verdict, Reply) else REFUSED)
 
     return routes
 

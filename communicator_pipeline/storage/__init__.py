@@ -63,12 +63,26 @@ def open_stores(folder: Path) -> Stores:
     """The stores that `$COMMUNICATOR_BACKEND` names: `local` (the default: all in the folder) or
     `cloudflare` (the folder holds only what this machine has for itself). Raises ValueError if
     something is not set that must be."""
-    backend = os.environ.get(BACKEND_VARIABLE, "local")
-    if backend == "local":
+    if not _is_cloudflare():
         return open_local(folder)
-    if backend == "cloudflare":
-        # Not at the top: its libraries take half a second, and most never need them.
-        from communicator_pipeline.storage.on_cloudflare import open_cloudflare
+    # Not at the top: its libraries take half a second, and most never need them.
+    from communicator_pipeline.storage.on_cloudflare import open_cloudflare
 
-        return open_cloudflare(folder)
-    raise ValueError(f"{BACKEND_VARIABLE} is {backend!r}: it can be local or cloudflare")
+    return open_cloudflare(folder)
+
+
+def migrate_database(folder: Path) -> list[str]:
+    """Bring the schema of the database up to date, before anything opens the stores; returns the
+    names of the migrations that were applied. Raises as `open_stores` does."""
+    if not _is_cloudflare():
+        return migrate(SqliteDatabase(folder / "communicator.db"))
+    from communicator_pipeline.storage.on_cloudflare import FOR_THE_DATABASE, Cloudflare
+
+    return migrate(Cloudflare.of_environment(needed=FOR_THE_DATABASE).database(folder))
+
+
+def _is_cloudflare() -> bool:
+    backend = os.environ.get(BACKEND_VARIABLE, "local")
+    if backend not in ("local", "cloudflare"):
+        raise ValueError(f"{BACKEND_VARIABLE} is {backend!r}: it can be local or cloudflare")
+    return backend == "cloudflare"

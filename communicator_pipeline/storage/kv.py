@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,6 @@ MOST_GOT = 100  # keys in one call
 MOST_PUT = 10_000  # pairs, or keys to delete, in one call
 LARGEST_PUT = 50_000_000
 """Bytes of values in one call, before base64 makes a third more of them: a call may have 100 MB."""
-
-LARGEST_GET = 25_000_000  # bytes of an answer with several values; more is a 413
 
 MOST_TRIES = 3
 """Of keys that a bulk write says it could not write; it asks to try these again."""
@@ -226,6 +225,11 @@ class KvStore:
                 f"the value of {key!r} has {len(value)} bytes, KV takes {LARGEST_VALUE}: keep it "
                 "in R2"
             )
+        if value.startswith(BOM_UTF8):
+            raise ValueError(
+                f"the value of {key!r} begins with a byte order mark, which KV takes off when it "
+                "gives several values at once: take it off before"
+            )
         if ttl_seconds is not None and ttl_seconds < SHORTEST_TTL:
             raise ValueError(
                 f"{key!r} is to be kept for {ttl_seconds} s: KV takes {SHORTEST_TTL} s or more"
@@ -268,7 +272,7 @@ class KvStore:
 
 
 _NO_KEY = 10009
-"""The error code of "get: 'key not found'"; a namespace that is not there has 10011 or 10013."""
+"""The error code of "key not found"; that of a namespace that is not there is another."""
 
 
 def _checked(key: str) -> str:

@@ -7,7 +7,7 @@ belong here: how each of them works (`d1.py`, `r2.py`, `kv.py`, `cloudflare.py`)
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,8 @@ REQUIRED = {
     "COMMUNICATOR_R2_SECRET": "the secret of that key",
 }
 """What must be set, and what it is. `infra/cloudflare` writes all of them."""
+
+FOR_THE_DATABASE = ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN", "COMMUNICATOR_D1_DATABASE")
 
 
 EDGE_LOOK_EVERY, REST_LOOK_EVERY = 1.0, 10.0  # seconds
@@ -64,14 +66,16 @@ class Cloudflare:
     most_calls: int = MOST_CALLS
 
     @classmethod
-    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Cloudflare:
-        """Raises `NotConfigured`."""
-        missing = [name for name in REQUIRED if not environment.get(name)]
+    def of_environment(
+        cls, environment: Mapping[str, str] = os.environ, needed: Collection[str] = tuple(REQUIRED)
+    ) -> Cloudflare:
+        """Raises `NotConfigured` if one of `needed` is not set, or something is no good."""
+        missing = [name for name in needed if not environment.get(name)]
         if missing:
             raise NotConfigured(
                 "COMMUNICATOR_BACKEND=cloudflare needs "
                 + "; ".join(f"{name} ({REQUIRED[name]})" for name in missing)
-                + ". `make environment ENV=dev` in infra/cloudflare prints all of them"
+                + ". `make -C infra/cloudflare environment ENV=dev` writes all of them"
             )
         given = environment.get
         if given("COMMUNICATOR_D1_URL") and not given("COMMUNICATOR_D1_TOKEN"):
@@ -89,11 +93,11 @@ class Cloudflare:
             account_id=account_id,
             api_token=environment["CLOUDFLARE_API_TOKEN"],
             d1_database=environment["COMMUNICATOR_D1_DATABASE"],
-            r2_bucket=environment["COMMUNICATOR_R2_BUCKET"],
+            r2_bucket=given("COMMUNICATOR_R2_BUCKET") or "",
             r2_endpoint=given("COMMUNICATOR_R2_ENDPOINT")
             or f"https://{account_id}.r2.cloudflarestorage.com",
-            r2_key_id=environment["COMMUNICATOR_R2_KEY_ID"],
-            r2_secret=environment["COMMUNICATOR_R2_SECRET"],
+            r2_key_id=given("COMMUNICATOR_R2_KEY_ID") or "",
+            r2_secret=given("COMMUNICATOR_R2_SECRET") or "",
             api_url=(given("CLOUDFLARE_BASE_URL") or BASE_URL).rstrip("/"),
             d1_url=(given("COMMUNICATOR_D1_URL") or "").rstrip("/"),
             d1_token=given("COMMUNICATOR_D1_TOKEN") or "",

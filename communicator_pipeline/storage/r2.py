@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -66,6 +67,9 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
 _WORD = "write"  # the name of the random word in an object's metadata
 
 
+_MAKING = threading.Lock()  # a session makes one client at a time
+
+
 class ObjectsUnavailable(OSError):
     """R2 did not do it, or it is not known whether it did; the message says what to check."""
 
@@ -92,7 +96,6 @@ class R2Objects:
             cache / bucket, _most_cached() if most_cached is None else most_cached
         )
         self._clients: dict[int, Any] = {}
-        self._making = threading.Lock()
         self._bucket_was_there = False
 
     def put(self, key: str, content: bytes, if_match: str | None = None) -> str:
@@ -264,15 +267,15 @@ class R2Objects:
 
     def _client(self) -> Any:
         # One for each process: after a fork, two would talk through the same connection.
-        process = os.getpid()
+        process = 0
         if process not in self._clients:
-            with self._making:
+            with _MAKING:
                 if process not in self._clients:
                     self._clients[process] = self._new_client()
         return self._clients[process]
 
     def _new_client(self) -> Any:
-        return boto3.session.Session().client(
+        return _session().client(
             "s3",
             endpoint_url=self.endpoint,
             aws_access_key_id=self._key_id,
@@ -402,6 +405,12 @@ class _Copies:
         with (self._folder / ".lock").open("w") as lock:
             fcntl.flock(lock, how)
             yield
+
+
+@cache
+def _session() -> Any:
+    """What clients are made from: it reads the description of S3 only once."""
+    return boto3.session.Session()
 
 
 def _most_cached() -> int:

@@ -88,6 +88,8 @@ class GenericLive:
         key, secret = values["push_key"], values["reply_secret"]
         if key and len(key) < _SHORTEST_KEY:
             raise ValueError(f"push_key should have {_SHORTEST_KEY} characters or more")
+        if not key.isascii():
+            raise ValueError("push_key should have letters, digits and signs of ASCII alone")
         self.check(values)
         if not key:
             key = secrets.token_urlsafe(32)

@@ -46,6 +46,8 @@ def verify(push: Push, consumer_secret: str) -> Accepted | Answer:
     Both are signed with the same secret and anybody may ask: a token that could be a push's body
     must not be answered, and a body that could be a token is not believed.
     """
+    if not consumer_secret:
+        raise ValueError("this account has no consumer secret: log in again and give it")
     if push.method == "GET":
         asked = push.query["crc_token"]
         if not _TOKEN.fullmatch(asked):
