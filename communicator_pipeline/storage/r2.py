@@ -267,7 +267,7 @@ class R2Objects:
 
     def _client(self) -> Any:
         # One for each process: after a fork, two would talk through the same connection.
-        process = 0
+        process = os.getpid()
         if process not in self._clients:
             with _MAKING:
                 if process not in self._clients:
