@@ -14,12 +14,16 @@ FAULTS ?= communicator_pipeline_tests
 # How much of each that follows it (1: all), and the seed: empty for a fresh one, which is printed.
 FAULTS_SHARE ?= 1
 FAULTS_SEED ?=
+ENV ?= dev
+ON_STORES := $(addprefix communicator_pipeline_tests/,storage/test_contacts.py storage/test_corrections.py \
+	storage/test_export.py storage/test_landing.py storage/test_sign_in.py storage/test_statistics.py \
+	storage/test_audit.py ingestion/test_pull.py ingestion/test_push.py ingestion/test_removal.py chain delivery)
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
 export COMMUNICATOR_HOME ?= $(CURDIR)/.communicator
 
-.PHONY: help install demo dev test test-peers test-faults lint types build bench lock clean
+.PHONY: help install demo dev test test-peers test-cloudflare test-account test-faults lint types build bench preview deploy lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,11 +58,21 @@ dev: install  ## Start worker, gateway, sandbox, and Dagster's web UI and daemon
 			--workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level error
 
 test: install  ## Run the tests
-	@$(BIN)/pytest -n 2 -m "not faults and not peers"
+	@$(BIN)/pytest -n 2 -m "not faults and not peers and not account"
 
 test-peers: install  ## Test the platforms against servers that others wrote (installs them first)
 	@$(MAKE) --no-print-directory -C $(PEERS)
+	@$(MAKE) --no-print-directory -C infra/cloudflare
+	@$(MAKE) --no-print-directory -C infra/docker
 	@$(BIN)/pytest -m peers
+
+test-cloudflare: install  ## Run the tests of stores and pipeline on D1 and R2 in workerd
+	@$(MAKE) --no-print-directory -C $(PEERS)
+	@TEST_BACKEND=cloudflare $(BIN)/pytest -n 2 -m "not faults and not peers and not embedded" \
+		$(ON_STORES)
+
+test-account: install  ## Run the contract tests on your own Cloudflare account, and clean up
+	@$(BIN)/pytest -m account communicator_pipeline_tests/account
 
 test-faults: install  ## Kill, cut the power, fill the disk, lose answers, at full size (FAULTS=path, FAULTS_SHARE=0.1)
 	@FAULTS_SHARE=$(FAULTS_SHARE) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/pytest -rP -m faults $(FAULTS)
@@ -76,9 +90,18 @@ build: install  ## Build the wheel
 bench: install  ## Print speeds and memory as ratios to known tools (takes some minutes)
 	@$(MAKE) --no-print-directory -C benchmarks
 
-lock:  ## Resolve the lock file anew (needs uv)
+preview:  ## Show what a deployment would change (ENV=dev)
+	@$(MAKE) --no-print-directory -C infra/cloudflare preview ENV=$(ENV)
+
+deploy:  ## Deploy to Cloudflare (ENV=dev): databases, their schema, everything, a look at the edge
+	@for step in databases migrate deploy check; do \
+		$(MAKE) --no-print-directory -C infra/cloudflare $$step ENV=$(ENV) || exit 1; done
+
+lock:  ## Resolve the lock files anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 		--extra dev pyproject.toml -o requirements.lock --quiet
+	$(MAKE) -C infra/docker lock
+	$(MAKE) -C infra/cloudflare lock
 
 clean:  ## Remove the environment and everything built; data in .communicator stays
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -94,26 +94,25 @@ class LocalObjects:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         folder = self.root / prefix[: prefix.rfind("/") + 1]
+        keys = []
         for place, folders, names in os.walk(folder):
             within = Path(place).relative_to(self.root).as_posix()
             inside = "" if within == "." else f"{within}/"
-            folders[:] = sorted(f for f in folders if _may_hold(f"{inside}{f}/", prefix))
-            for name in sorted(names):
-                path = Path(place, name)
-                key = path.relative_to(self.root).as_posix()
-                if not key.startswith(prefix) or name.startswith("."):
-                    continue
-                try:
-                    stat = path.stat()
-                except FileNotFoundError:  # deleted while we walked
-                    continue
-                yield ObjectInfo(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+            folders[:] = [f for f in folders if _may_hold(f"{inside}{f}/", prefix)]
+            keys += [
+                inside + name
+                for name in names
+                if (inside + name).startswith(prefix) and not name.startswith(".")
+            ]
+        for key in sorted(keys):
+            try:
+                stat = self._path(key).stat()
+            except FileNotFoundError:  # deleted while we walked
+                continue
+            yield ObjectInfo(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
-
-    def address(self, key: str) -> str:
-        return str(self._path(key))
 
     def addresses(self, keys: Sequence[str]) -> Sequence[str]:
         return [str(self._path(key)) for key in keys]

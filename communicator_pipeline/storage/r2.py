@@ -162,13 +162,11 @@ class R2Objects:
             raise self._unavailable(error, f"delete {key}") from error
         self._copies.forget(key)
 
-    def address(self, key: str) -> str:
-        """The path of a copy on this machine. Only for objects that are never changed: a copy that
-        is there is not compared with the bucket. Raises `FileNotFoundError`."""
-        return self.addresses([key])[0]
-
     def addresses(self, keys: Sequence[str]) -> Sequence[str]:
-        """The `address` of each; what is not here yet is downloaded side by side."""
+        """The paths of copies on this machine; what is not here yet is downloaded side by side.
+
+        Only for objects that are never changed: a copy that is there is not compared with the
+        bucket. Raises `FileNotFoundError`."""
         missing = self._copies.missing(dict.fromkeys(map(_checked, keys)))
         if len(missing) == 1:
             self._copy(missing[0])
@@ -194,6 +192,19 @@ class R2Objects:
             ExpiresIn=seconds,
         )
         return url
+
+    def may_list_buckets(self) -> bool:
+        """Whether the key sees buckets beside this one, which it need not. Raises
+        `ObjectsUnavailable`."""
+        try:
+            self._client().list_buckets()
+        except ClientError as error:
+            if _status(error) in (401, 403):
+                return False
+            raise self._unavailable(error, "list buckets") from error
+        except BotoCoreError as error:
+            raise self._unavailable(error, "list buckets") from error
+        return True
 
     def _put_in_parts(self, where: Mapping[str, str], content: bytes, word: str) -> str:
         client = self._client()

@@ -354,7 +354,7 @@ def test_a_lake_that_begins_anew_is_newer_than_the_one_that_was_lost(
 ) -> None:
     fill(*TALK)
     run(stores)
-    shutil.rmtree(stores.lake.objects.address("lake"))
+    shutil.rmtree(stores.lake.objects.addresses(["lake"])[0])
     fill(line(1, "2026-11-03T09:00:00Z", "ben", "all new", edited_at="2026-11-03T10:00:00Z"))
     run(stores)
     messages = Inbox(stores.database, "ana").messages("ana-chat", "c1:m1")

@@ -149,6 +149,7 @@ def test_one_that_always_fails_is_buried_and_holds_nobody_up(
     assert not retry_push(connected, ACCOUNT, letter["source"])
 
 
+@pytest.mark.embedded
 def test_one_accounts_fault_keeps_no_push_of_another_waiting(connected: Stores) -> None:
     values = {"me": "ana", "push_key": KEY}
     add_account(connected, "ana", "ana-aaa", "generic", values, lambda field: "")
@@ -257,6 +258,7 @@ def test_nobody_else_gets_what_is_leased_and_a_late_acknowledgement_does_no_harm
     assert queue.depth().waiting == 0
 
 
+@pytest.mark.embedded
 def test_large_bodies_are_leased_a_few_at_a_time(connected: Stores) -> None:
     queue = IngestionQueue(connected.database)
     queue.put([QueuedPush(ACCOUNT, str(n), "x" * 2**20) for n in range(40)])

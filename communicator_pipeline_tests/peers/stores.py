@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from communicator_pipeline.storage.database import Database
+from communicator_pipeline.storage.database import Database, SqliteDatabase, migrate
 from communicator_pipeline.storage.on_cloudflare import Cloudflare
 from communicator_pipeline_tests.peers.workerd import Workerd, workerd
 
@@ -42,22 +43,33 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
 def empty(given: dict[str, str], folder: Path) -> None:
     """Take everything out of the database and the bucket."""
     configured = Cloudflare.of_environment(given)
-    _drop_everything(configured.database(folder))
+    _empty(configured.database(folder))
     objects = configured.objects(folder)
     for info in list(objects.list("")):
         objects.delete(info.key)
 
 
-def _drop_everything(database: Database) -> None:
-    rows = [
-        (row["type"], row["name"])
+def _empty(database: Database) -> None:
+    migrate(database)
+    with TemporaryDirectory() as folder:
+        fresh = SqliteDatabase(Path(folder, "fresh.db"))
+        migrate(fresh)
+        own = {row["name"] for row in fresh.execute("SELECT name FROM sqlite_schema")}
+        fresh.close()
+    for row in database.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'"):
+        if row["name"] not in own:  # a fault that a test has built in
+            database.execute(f'DROP TRIGGER "{row["name"]}"')
+    names = [
+        row["name"]
         for row in database.execute(
-            "SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view') "
-            "AND name NOT LIKE 'sqlite_%' "
-            "AND name NOT LIKE '_cf_%' AND name NOT LIKE 'messages_fts_%' ORDER BY rowid DESC"
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '_cf_%' "
+            "AND name NOT LIKE 'messages_fts%' AND name NOT IN ('d1_migrations', 'sqlite_sequence')"
         )
     ]
-    # The word makes the fence superfluous, whose table goes too.
-    statements = [(f'DROP {kind} "{name}" -- d1_migrations', ()) for kind, name in rows]
-    if statements:
-        database.batch([("PRAGMA defer_foreign_keys = ON", ()), *statements])
+    database.batch(
+        [
+            ("PRAGMA defer_foreign_keys = ON", ()),
+            *((f'DELETE FROM "{name}"', ()) for name in names),
+            ("DELETE FROM sqlite_sequence WHERE name <> 'd1_migrations'", ()),
+        ]
+    )

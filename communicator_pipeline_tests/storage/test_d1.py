@@ -11,15 +11,14 @@ import pytest
 from communicator_pipeline.storage.cloudflare import CallBudget, CloudflareAccount
 from communicator_pipeline.storage.d1 import D1Database, spelled
 from communicator_pipeline.storage.database import (
-    ConstraintFailed,
     DatabaseFailed,
     DatabaseRefused,
     DatabaseUnavailable,
     OutcomeUnknown,
-    SqliteDatabase,
     Value,
     migrate,
 )
+from communicator_pipeline_tests.storage.d1_contract import TABLE, D1Contract
 from communicator_pipeline_tests.storage.d1_server import TOKEN, D1Server, Fault, d1_server
 
 
@@ -33,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[D1Server]:
 def database(server: D1Server, tmp_path: Path) -> D1Database:
     opened = database_on(server, tmp_path)
     migrate(opened)
-    opened.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, n)")
+    opened.execute(TABLE)
     server.requests.clear()
     return opened
 
@@ -81,50 +80,13 @@ def test_a_parameter_that_is_not_there_or_no_number_is_refused(
         spelled(sql, params)
 
 
-VALUES: list[Value] = [
-    0,
-    -1,
-    2**53,
-    1.5,
-    -0.25,
-    "",
-    "a'b",
-    "?1",
-    "naïve 日本 🙂",
-    None,
-    b"",
-    b"\x00a",
-]
-
-
-def test_every_value_comes_back_as_from_sqlite(database: D1Database, tmp_path: Path) -> None:
-    local = SqliteDatabase(tmp_path / "local.db")
-    local.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, n)")
-    for one in (database, local):
-        for number, value in enumerate(VALUES):
-            one.execute("INSERT INTO t (id, n) VALUES (?, ?)", (number, value))
-    question = "SELECT id, n, typeof(n) AS kind, ?1 / 2 AS half, ?1 || 'x' AS text FROM t"
-    assert database.execute(question, (7,)) == local.execute(question, (7,))
-
-
-def test_a_batch_is_one_request_and_one_transaction(database: D1Database, server: D1Server) -> None:
-    with pytest.raises(ConstraintFailed, match=r"UNIQUE constraint failed: t\.name"):
-        database.batch([("INSERT INTO t (name) VALUES (?)", ("a",))] * 2)
-    assert len(server.requests) == 1
-    assert database.execute("SELECT * FROM t") == []
+class TestD1OfTheDouble(D1Contract):
+    pass
 
 
 def test_opening_an_up_to_date_database_is_one_call(database: D1Database, server: D1Server) -> None:
     assert migrate(database) == []
     assert len(server.requests) == 1
-
-
-def test_the_schema_is_that_of_sqlite(database: D1Database, tmp_path: Path) -> None:
-    local = SqliteDatabase(tmp_path / "local.db")
-    local.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, n)")
-    migrate(local)
-    question = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
-    assert database.execute(question) == local.execute(question)
 
 
 @pytest.mark.parametrize("fault", ["5xx before", "5xx after", "cut before", "cut after", "429"])

@@ -101,6 +101,7 @@ def test_nobody_has_nothing(stores: Stores) -> None:
         list(export(stores.database, "nobody"))
 
 
+@pytest.mark.embedded
 def test_pages_leave_nothing_out_and_memory_does_not_grow_with_the_history(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

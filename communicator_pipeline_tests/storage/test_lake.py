@@ -115,7 +115,7 @@ def test_files_that_were_replaced_stay_for_an_hour(lake: Lake) -> None:
 
 def test_files_of_writers_that_died_are_collected(lake: Lake) -> None:
     _add(lake, 1)
-    orphan = lake.objects.address("lake/t/ana/2026-11/2026-11-03-dead.parquet")
+    orphan = lake.objects.addresses(["lake/t/ana/2026-11/2026-11-03-dead.parquet"])[0]
     Path(orphan).write_bytes(b"half")
     assert lake.collect_garbage("t", PARTITION, datetime.now(UTC)) == 0
     assert lake.collect_garbage("t", PARTITION, datetime.now(UTC) + timedelta(hours=2)) == 1

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 import xxhash
 
-from communicator_pipeline.storage import Stores, landing, open_local
+from communicator_pipeline.storage import Stores, landing, open_stores
 from communicator_pipeline.storage.lake import AccountMonth, Lake, parquet_bytes
 from communicator_pipeline.storage.landing import (
     ENVELOPE_SCHEMA,
@@ -142,7 +142,7 @@ def test_joining_that_is_killed_or_done_twice_gives_the_same_file(
 
 def test_a_removed_account_cannot_be_written_to(stores: Stores, tmp_path: Path) -> None:
     writer = Landing(stores.lake, WorkQueue(stores.database), "ana-chat")
-    other = open_local(tmp_path / "home")
+    other = open_stores(tmp_path / "home")
     other.database.execute("DELETE FROM accounts")
     with pytest.raises(Exception, match="FOREIGN KEY"):
         writer.land([envelope(1)])

@@ -424,6 +424,7 @@ def test_what_has_not_the_shape_of_a_key_is_none(database: Database) -> None:
 # --- what is kept, and what goes ---------------------------------------------------------------
 
 
+@pytest.mark.embedded
 def test_no_secret_is_in_the_database(stores: Stores, database: Database) -> None:
     link, session = make_link(database, "bo", NOW), open_session(database, "ana", NOW)
     key = make_key(database, "ana", "crm", "write", NOW)

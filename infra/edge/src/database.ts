@@ -19,7 +19,7 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { Env } from "./bindings";
 import { decoded, readBody, same } from "./bytes";
 
-const MOST_BYTES = 10 * 2 ** 20;
+const MOST_BYTES = 24 * 2 ** 20;
 
 /**
  * Errors in which D1 took the request and refused the statement, in the words of
@@ -51,7 +51,7 @@ database.post("/:account/d1/database/:database/:shape{query|raw}", async (contex
     return failure(context, 404, 7404, "The database is not the one that this Worker serves");
   }
   const body = await readBody(context.req.raw, MOST_BYTES);
-  if (body === null) return failure(context, 413, 7400, "The body is larger than 10 MB");
+  if (body === null) return failure(context, 413, 7400, "The body is larger than 24 MB");
   const statements = readStatements(body);
   if (typeof statements === "string") return failure(context, 400, 7400, statements);
   try {
