@@ -5,6 +5,7 @@ Names are held by a snapshot: an accidental rename loses every partition's statu
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterInstance
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from communicator_pipeline import abandoned_runs, runs
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
@@ -49,7 +51,11 @@ COMPARING = ["comparison", "shadow_analyses", "shadow_drafts"]
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    return build_definitions()
+    gc.collect()  # the contexts of earlier tests: see `_no_leftover_instance`
+    with set_defs_state_storage(None):
+        built = build_definitions()
+        built.get_repository_def()  # kept by it
+    return built
 
 
 @pytest.fixture
