@@ -17,7 +17,9 @@ FAULTS_SEED ?=
 ENV ?= dev
 ON_STORES := $(addprefix communicator_pipeline_tests/,storage/test_contacts.py storage/test_corrections.py \
 	storage/test_export.py storage/test_landing.py storage/test_sign_in.py storage/test_statistics.py \
-	storage/test_audit.py ingestion/test_pull.py ingestion/test_push.py ingestion/test_removal.py chain delivery)
+	storage/test_audit.py ingestion/test_pull.py ingestion/test_push.py ingestion/test_removal.py chain \
+	$(addprefix delivery/,test_approving.py test_dispatch.py test_policies.py test_recovery.py test_states.py \
+	test_voiding.py))
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.

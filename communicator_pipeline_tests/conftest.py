@@ -47,6 +47,16 @@ def cloudflare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
         yield given
 
 
+def use_cloudflare(given: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on `open_stores` opens the stores in this workerd, which are empty."""
+    from communicator_pipeline_tests.peers.stores import empty
+
+    empty(given, folder)
+    for name, value in given.items():
+        if name != "COMMUNICATOR_KEYS":  # tests of the keys look for them in the home
+            monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(autouse=True)
 def _no_leftover_instance() -> Iterator[None]:
     """Contexts that Dagster makes for tests end when they are collected, and put the instance of an
@@ -61,12 +71,7 @@ def stores(
 ) -> Stores:
     """Fresh stores with the user ana and her empty account ana-chat; she is the author ana."""
     if cloudflare is not None:
-        from communicator_pipeline_tests.peers.stores import empty
-
-        empty(cloudflare, tmp_path / "home")
-        for name, value in cloudflare.items():
-            if name != "COMMUNICATOR_KEYS":  # tests of the keys look for them in the home
-                monkeypatch.setenv(name, value)
+        use_cloudflare(cloudflare, tmp_path / "home", monkeypatch)
     opened = open_stores(tmp_path / "home")
     add_user(opened.database, "ana", "Ana")
     accounts = Accounts(opened.database, "ana")

@@ -12,8 +12,9 @@ import pytest
 from communicator_pipeline.delivery.approving import Approved, approve
 from communicator_pipeline.delivery.dispatch import Delivered, deliver_due
 from communicator_pipeline.delivery.recovery import Recovered, recover
-from communicator_pipeline.storage import Stores, open_local
+from communicator_pipeline.storage import Stores, open_local, open_stores
 from communicator_pipeline.storage.outbox import Outbox, Outgoing
+from communicator_pipeline_tests.conftest import use_cloudflare
 from communicator_pipeline_tests.delivery.faulty_outbox import MEMORY
 from communicator_pipeline_tests.delivery.world import (
     ACCOUNT,
@@ -78,8 +79,14 @@ class Box:
 
 
 @pytest.fixture
-def stores() -> Iterator[Stores]:
+def stores(
+    cloudflare: dict[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stores]:
     """In memory where there is a folder in memory: what the disk does is another test's."""
+    if cloudflare is not None:
+        use_cloudflare(cloudflare, tmp_path, monkeypatch)
+        yield open_stores(tmp_path)
+        return
     folder = tempfile.mkdtemp(prefix="outbox-", dir=MEMORY if MEMORY.is_dir() else None)
     opened = open_local(Path(folder))
     yield opened

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,14 +52,14 @@ def empty(given: dict[str, str], folder: Path) -> None:
 
 def _empty(database: Database) -> None:
     migrate(database)
-    with TemporaryDirectory() as folder:
-        fresh = SqliteDatabase(Path(folder, "fresh.db"))
-        migrate(fresh)
-        own = {row["name"] for row in fresh.execute("SELECT name FROM sqlite_schema")}
-        fresh.close()
-    for row in database.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'"):
-        if row["name"] not in own:  # a fault that a test has built in
-            database.execute(f'DROP TRIGGER "{row["name"]}"')
+    # Tests take triggers away, and build faults in as triggers.
+    question = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    there = {row["name"]: row["sql"] for row in database.execute(question)}
+    own = _triggers_of_the_schema(question)
+    for name in there.keys() - own.keys():
+        database.execute(f'DROP TRIGGER "{name}"')
+    for name in own.keys() - there.keys():
+        database.execute(own[name])
     names = [
         row["name"]
         for row in database.execute(
@@ -73,3 +74,13 @@ def _empty(database: Database) -> None:
             ("DELETE FROM sqlite_sequence WHERE name <> 'd1_migrations'", ()),
         ]
     )
+
+
+@cache
+def _triggers_of_the_schema(question: str) -> dict[str, str]:
+    with TemporaryDirectory() as folder:
+        fresh = SqliteDatabase(Path(folder, "fresh.db"))
+        migrate(fresh)
+        found = {row["name"]: row["sql"] for row in fresh.execute(question)}
+        fresh.close()
+    return found
