@@ -7,18 +7,14 @@ is one without keys. The path's `/client/v4/accounts/…` is taken off on the wa
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
 import pytest
 
 from communicator_pipeline.storage.cloudflare import CloudflareAccount
 from communicator_pipeline.storage.kv import KvStore
 from communicator_pipeline_tests.peers.node import needs_peers
-from communicator_pipeline_tests.peers.workerd import workerd
+from communicator_pipeline_tests.peers.workerd import without_accounts, workerd
 
 pytestmark = pytest.mark.peers
 
@@ -37,7 +33,7 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     """URL without accounts in it, and the namespace's id."""
     needs_peers()
     folder = tmp_path_factory.mktemp("workerd")
-    with workerd(folder) as peer, _without_accounts(peer.explorer_url) as url:
+    with workerd(folder) as peer, without_accounts(peer.explorer_url) as url:
         yield url, peer.kv_id
 
 
@@ -47,39 +43,6 @@ def store(namespace: tuple[str, str]) -> KvStore:
     opened = KvStore(CloudflareAccount("acc", "token", None, url, 60.0), namespace_id)
     opened.delete_many(list(opened.list()))
     return opened
-
-
-@contextmanager
-def _without_accounts(target: str) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def passed(self) -> None:
-            length = int(self.headers.get("content-length") or 0)
-            answer = httpx.request(
-                self.command,
-                target + self.path.removeprefix("/client/v4/accounts/acc"),
-                content=self.rfile.read(length),
-                headers={"content-type": self.headers.get("content-type") or ""},
-                timeout=60.0,
-            )
-            self.send_response(answer.status_code)
-            self.send_header("content-type", answer.headers.get("content-type", ""))
-            self.send_header("content-length", str(len(answer.content)))
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        do_GET = do_PUT = do_POST = do_DELETE = passed  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/client/v4"
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize("key", KEYS)
