@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from communicator_pipeline.cli.output import AsJson, err, errors_in_words, out, print_json
-from communicator_pipeline.storage import home
+from communicator_pipeline.storage import is_cloudflare, home
 from communicator_pipeline.storage.backup import BackedUp, Restored, back_up
 from communicator_pipeline.storage.backup import restore as put_back
 from communicator_pipeline.storage.database import from_utc_text
+
+if TYPE_CHECKING:
+    from communicator_pipeline.storage.moving import Moved
 
 
 def backup(
@@ -33,8 +36,15 @@ def backup(
     Not in it: credentials.key (keep it in another place, or use --with-key), Dagster's records,
     and the export files that were imported. Every backup is whole; there are no incremental ones.
     """
+    moved = None
     with errors_in_words():
-        done = back_up(home(), target, with_key)
+        if is_cloudflare():
+            # Not at the top: its libraries take half a second.
+            from communicator_pipeline.storage.moving import back_up_cloudflare
+
+            done, moved = back_up_cloudflare(home(), target, with_key)
+        else:
+            done = back_up(home(), target, with_key)
     if as_json:
         print_json(
             {
@@ -42,6 +52,7 @@ def backup(
                 "bytes": done.size,
                 "seconds": round(done.seconds, 3),
                 **asdict(done.summary),
+                **_sums(moved),
             }
         )
         return
@@ -53,6 +64,7 @@ def backup(
         markup=False,
         soft_wrap=True,
     )
+    _print_sums(moved)
     out.print(_about_the_key(done), markup=False, soft_wrap=True)
 
 
@@ -60,7 +72,11 @@ def restore(
     file: Annotated[Path, typer.Argument(help="What `communicator backup` made.")],
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Move what is there now aside; nothing of it is deleted."),
+        typer.Option(
+            "--replace",
+            help="Move what is there now aside; nothing of it is deleted. At Cloudflare it is "
+            "saved in a backup first.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,18 +85,27 @@ def restore(
     Everything in the file is verified before anything is touched. What was on its way out when the
     backup was made is not sent again: it is looked for on the platform, or a person is asked.
     """
+    moved = None
     with errors_in_words():
-        done = put_back(file, home(), replace)
+        if is_cloudflare():
+            from communicator_pipeline.storage.moving import restore_to_cloudflare
+
+            done, moved = restore_to_cloudflare(file, home(), replace)
+        else:
+            done = put_back(file, home(), replace)
     steps = _next_steps(done)
     if as_json:
-        print_json(_as_json(done, [command for command, _ in steps if command]))
+        commands = [command for command, _ in steps if command]
+        print_json({**_as_json(done, commands), **_sums(moved)})
         return
+    place = done.home if moved is None else "The installation at Cloudflare"
     out.print(
-        f"{done.home} is as of {from_utc_text(done.summary.made_at):%Y-%m-%d %H:%M:%S} UTC "
+        f"{place} is as of {from_utc_text(done.summary.made_at):%Y-%m-%d %H:%M:%S} UTC "
         f"({done.summary.accounts} accounts, {done.summary.members} files, {done.seconds:.1f} s).",
         markup=False,
         soft_wrap=True,
     )
+    _print_sums(moved)
     if done.moved_aside is not None:
         out.print(f"What was there is in {done.moved_aside}", markup=False, soft_wrap=True)
     for told in _told(done):
@@ -90,6 +115,22 @@ def restore(
         out.print(f"  {command}" if command else f"  {why}", markup=False, soft_wrap=True)
         if command:
             out.print(f"      {why}", style="dim", markup=False, soft_wrap=True)
+
+
+def _print_sums(moved: Moved | None) -> None:
+    """What was read back from where it arrived, and is what was sent."""
+    if moved is None:
+        return
+    out.print("Compared with what was sent, and the same:")
+    for name, one in {**moved.tables, **moved.objects}.items():
+        if one.count:
+            kind = "objects" if name in moved.objects else "rows"
+            told = f"    {one.digest[:12]}  {name}: {one.count} {kind}"
+            out.print(told, markup=False, soft_wrap=True)
+
+
+def _sums(moved: Moved | None) -> dict[str, Any]:
+    return {} if moved is None else {"compared": asdict(moved)}
 
 
 def _about_the_key(done: BackedUp) -> str:

@@ -1,8 +1,9 @@
-"""Backup and restore of a local installation: one file, which is of one moment.
+"""Backup and restore of an installation in a folder: one file, which is of one moment.
 
 Belongs here: what is in the file, in which order it is taken while everything runs, and putting it
 back so that nothing is lost, half there or sent twice. Does not belong here: words on the screen
-(`cli/backups.py`), what is done about deliveries (`delivery/recovery.py`).
+(`cli/backups.py`), what is done about deliveries (`delivery/recovery.py`), an installation at
+Cloudflare, which goes through such a folder (`moving.py`).
 
 **The order.** Files that are never changed are copied first, for as long as it takes. Then comes
 the moment: the manifests are read, a read transaction fixes the state of the database, the
@@ -195,7 +196,7 @@ _EXISTS = "{} exists already: give another name, or a folder, and the file is na
 def _name_of(target: Path) -> Path:
     target = target.expanduser().absolute()
     if target.is_dir():
-        target = target / f"communicator-{_stamp()}.tar"
+        target = target / f"communicator-{stamp()}.tar"
     if target.exists():
         raise BackupRefused(_EXISTS.format(target))
     if not target.parent.is_dir():
@@ -235,13 +236,7 @@ def _fill(archive: _Archive, home: Path, folder: Path, with_key: bool) -> Summar
     has_sandbox = (home / SANDBOX).is_file()
     if has_sandbox:
         copied = folder / SANDBOX
-        other = apsw.Connection(str(home / SANDBOX), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
-            other.set_busy_timeout(30_000)
-            _begin_snapshot(other)
-            _copy_database(other, copied)
-        finally:
-            other.close()
+        copy_sandbox(home, copied)
         _add_compressed(archive, copied)
     if with_key:
         archive.add_file(KEY, home / KEY)
@@ -295,6 +290,17 @@ def _copy_database(source: apsw.Connection, into: Path) -> None:
                 under_way.step(PAGES)
     finally:
         copy.close()
+
+
+def copy_sandbox(home: Path, into: Path) -> None:
+    """The sandbox's chats of one moment, while it serves them."""
+    other = apsw.Connection(str(home / SANDBOX), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        other.set_busy_timeout(30_000)
+        _begin_snapshot(other)
+        _copy_database(other, into)
+    finally:
+        other.close()
 
 
 def _look_into(database: Path) -> tuple[list[str], int]:
@@ -747,10 +753,10 @@ def _check_home(home: Path, replace: bool) -> None:
         )
     for name in (DATABASE, SANDBOX):
         if (home / name).is_file():
-            _check_nobody_is_there(home / name)
+            check_nobody_is_there(home / name)
 
 
-def _check_nobody_is_there(path: Path) -> None:
+def check_nobody_is_there(path: Path) -> None:
     if path.name == DATABASE:
         database = SqliteDatabase(path)
         # A database that cannot be read is a reason to restore, and nobody works on it.
@@ -806,7 +812,7 @@ def _make_ready(building: Path, home: Path, late: list[str], restored: Restored)
         WorkQueue(database).recover_landings(LocalObjects(building))
         restored.touched_days = len(WorkQueue(database).dirty())
         restored.key = _find_key(building, home)
-        restored.log_in = _locked_out(building, database)
+        restored.log_in = locked_out(Keyring(building / KEY), database)
     finally:
         database.close()
 
@@ -897,9 +903,8 @@ def _find_key(building: Path, home: Path) -> str:
     return "missing"
 
 
-def _locked_out(building: Path, database: Database) -> list[str]:
-    """The connected accounts whose credentials do not open with the keys that are here."""
-    keys = Keyring(building / KEY)
+def locked_out(keys: Keyring, database: Database) -> list[str]:
+    """The connected accounts whose credentials do not open with the keys."""
     locked = []
     for row in database.execute("SELECT account, secrets FROM connections ORDER BY account"):
         try:
@@ -914,7 +919,7 @@ def _put_in_place(building: Path, home: Path) -> Path | None:
     if not home.exists() or not any(home.iterdir()):
         os.rename(building, home)
         return None
-    aside = _free_name(home.with_name(f"{home.name}.before-restore-{_stamp()}"))
+    aside = _free_name(home.with_name(f"{home.name}.before-restore-{stamp()}"))
     # Under the name that the old home is to have, so that the exchange is the last step: the old
     # content never lies under the name of something that may be cleared away.
     os.rename(building, aside)
@@ -930,7 +935,7 @@ def _put_in_place(building: Path, home: Path) -> Path | None:
     return aside
 
 
-def _stamp() -> str:
+def stamp() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
@@ -965,6 +970,16 @@ def _workplace(place: Path, who: str, mode: int = 0o700) -> Iterator[Path]:
     finally:
         if _is(lock, place):
             shutil.rmtree(place, ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
+def locked(place: Path, who: str) -> Iterator[None]:
+    """A folder of our own, made if need be, in which nobody else is at work."""
+    lock = _lock(place, who, 0o700)
+    try:
+        yield
+    finally:
         os.close(lock)
 
 

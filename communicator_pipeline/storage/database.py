@@ -35,6 +35,9 @@ MOST_COMPOUND_TERMS = 5
 LARGEST_INTEGER = 2**53  # beyond it JavaScript, and so D1, rounds: such numbers travel as text
 ROWS_PARAMETER = 1_500_000  # bytes of JSON per statement: a row's own overhead stays below 2 MB
 
+UNFINISHED = "unfinished restore "
+"""Begins the name of a note among the migrations: a restore into the database is not done."""
+
 _TRANSACTION_WORDS = re.compile(
     r"\s*(BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|ATTACH|DETACH|VACUUM)\b", re.IGNORECASE
 )
@@ -221,6 +224,11 @@ def migrate(database: Database) -> list[str]:
             "name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
         )
         there = _applied(database)
+    if any(name.startswith(UNFINISHED) for name in there):
+        raise DatabaseUnavailable(
+            "a restore into this database was broken off or is under way: wait for it, or run "
+            "`communicator restore` again with the same file"
+        )
     applied = []
     for name, sql in _migrations():
         if name in there:
