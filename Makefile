@@ -15,11 +15,12 @@ FAULTS ?= communicator_pipeline_tests
 FAULTS_SHARE ?= 1
 FAULTS_SEED ?=
 ENV ?= dev
-ON_STORES := $(addprefix communicator_pipeline_tests/,storage/test_contacts.py storage/test_corrections.py \
+# Those that say most about the stores. The others run on them too: ON_STORES=communicator_pipeline_tests/chain
+ON_STORES ?= $(addprefix communicator_pipeline_tests/,storage/test_contacts.py storage/test_corrections.py \
 	storage/test_export.py storage/test_landing.py storage/test_sign_in.py storage/test_statistics.py \
-	storage/test_audit.py ingestion/test_pull.py ingestion/test_push.py ingestion/test_removal.py chain \
-	$(addprefix delivery/,test_approving.py test_dispatch.py test_policies.py test_recovery.py test_states.py \
-	test_voiding.py))
+	storage/test_audit.py ingestion/test_pull.py ingestion/test_push.py ingestion/test_removal.py \
+	chain/test_chain.py $(addprefix delivery/,test_approving.py test_dispatch.py test_policies.py \
+	test_recovery.py test_states.py test_voiding.py))
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
@@ -66,7 +67,7 @@ test-peers: install  ## Test the platforms against servers that others wrote (in
 	@$(MAKE) --no-print-directory -C $(PEERS)
 	@$(MAKE) --no-print-directory -C infra/cloudflare
 	@$(MAKE) --no-print-directory -C infra/docker
-	@$(BIN)/pytest -m peers
+	@$(BIN)/pytest -n 2 --dist loadfile -m peers
 
 test-cloudflare: install  ## Run the tests of stores and pipeline on D1 and R2 in workerd
 	@$(MAKE) --no-print-directory -C $(PEERS)
