@@ -14,7 +14,7 @@ import dagster as dg
 from dagster import AssetRecordsFilter, DagsterInstance, RunsFilter
 
 from communicator_pipeline.ingestion.connecting import clear_removed
-from communicator_pipeline.language_model.keeping import forget_answers
+from communicator_pipeline.language_model.keeping import KEPT_FOR, forget_answers
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.d1 import forget_fences
@@ -26,9 +26,6 @@ KEEP_RUNS = timedelta(days=1)
 """A superseded run is kept for a day, for whoever wants to see what happened."""
 
 KEEP_FAILED_RUNS = timedelta(days=14)
-
-KEEP_MODEL_ANSWERS = timedelta(days=90)
-"""Days within which history is read anew at no cost; older questions are asked again."""
 
 KEEP_FENCES = timedelta(days=1)
 """A write is sent again within a minute at most."""
@@ -113,7 +110,7 @@ def forget_what_is_over(stores: Stores, now: datetime) -> int:
     fences of old writes, and what has come into removed accounts; returns how many went."""
     return (
         IngestionQueue(stores.database).forget_old(now)
-        + forget_answers(stores.database, now - KEEP_MODEL_ANSWERS)
+        + forget_answers(stores.database, now - KEPT_FOR)
         + forget_fences(stores.database, now - KEEP_FENCES)
         + clear_removed(stores, now)
     )

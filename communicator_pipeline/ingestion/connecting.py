@@ -6,6 +6,7 @@ asking a person (`cli/`), what a platform's login is like (`platforms/`).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from communicator_pipeline.ingestion.owner import set_owner
+from communicator_pipeline.language_model.keeping import NotForgotten, answers_of
 from communicator_pipeline.platforms import live_side
 from communicator_pipeline.platforms.protocol import Ask, Connection, Identity, Live
 from communicator_pipeline.storage import Stores
@@ -35,6 +37,8 @@ from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import Statement, now_text, utc_text
 from communicator_pipeline.storage.lake import ACCOUNT_PATTERN, AccountMonth, attachment_key, texts
 from communicator_pipeline.storage.landing import landed_months, notes_of_joining, read_landing
+
+log = logging.getLogger("communicator.accounts")
 
 FIRST_LOOK_BACK = timedelta(days=14)
 """How far back a new account begins: enough to see what waits, little enough to be there soon."""
@@ -174,15 +178,17 @@ def change_setting(stores: Stores, account: Account, name: str, value: str) -> N
 def remove_account(stores: Stores, user_id: str, account: str) -> int:
     """Delete an account and everything that it received; returns how many objects went.
 
-    The database goes first, and notes that the account was removed: what a kill leaves, or
-    whoever was at work on it writes afterwards, is deleted by the same call or by
-    `clear_removed`. Attachments stay if another account has the same content.
+    The database goes first, and notes that the account was removed: what a kill leaves, a cache
+    that cannot be reached holds, or whoever was at work on it writes afterwards, is deleted by the
+    same call or by `clear_removed`. Attachments stay if another account has the same content.
     """
     removed = removed_accounts(stores.database, account)
     if not (removed and removed[0]["removed_by"] == user_id):
         Accounts(stores.database, user_id).get(account)
         stores.database.batch(_forget(account, user_id))
-    return _delete_objects(stores, account)
+    count = _delete_objects(stores, account)
+    _delete_answers(stores, account)
+    return count
 
 
 CLEAN_FOR = timedelta(hours=1)
@@ -192,13 +198,16 @@ whoever was at work on it takes to meet the missing account, which ends him."""
 
 def clear_removed(stores: Stores, now: datetime) -> int:
     """Delete what has come into removed accounts since, and let go of the keys of those into which
-    nothing has come for a while; returns how many objects went."""
+    nothing has come for a while; returns how many objects and kept answers went."""
     gone = 0
     for row in removed_accounts(stores.database):
         account = row["account"]
         count = _delete_objects(stores, account)
-        gone += count
-        if count:
+        answers = _delete_answers(stores, account)
+        gone += count + (answers or 0)
+        if answers is None:
+            continue
+        if count or answers:
             stores.database.execute(
                 "UPDATE removed_accounts SET found_at = ?2 WHERE account = ?1",
                 (account, utc_text(now)),
@@ -244,6 +253,15 @@ def _delete_objects(stores: Stores, account: str) -> int:
     for key in keys:
         objects.delete(key)
     return len(keys)
+
+
+def _delete_answers(stores: Stores, account: str) -> int | None:
+    """Delete what models answered for an account; None if that cannot be done now."""
+    try:
+        return answers_of(stores).forget_account(account)
+    except NotForgotten as error:
+        log.warning("The account is removed, but %s; housekeeping tries again", error)
+        return None
 
 
 def _prefixes(account: str) -> list[str]:

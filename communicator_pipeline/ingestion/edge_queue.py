@@ -24,6 +24,7 @@ import orjson
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.cloudflare import CloudflareAccount
 from communicator_pipeline.storage.dead_letters import DeadLetter, bury
+from communicator_pipeline.storage.metering import count
 from communicator_pipeline.storage.queue import LARGEST_BODY, IngestionQueue, QueuedPush
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def move(account: CloudflareAccount, queue_id: str, stores: Stores, most: int = 
         size = min(BATCH, most - done.pulled)
         answer = _pull(account, queue_id, size)
         messages = (answer and answer.messages) or []
+        for message in messages:
+            count("queues operations", _operations(message), _account_of(message.body or ""))
         _note_backlog(done, answer)
         done.pulled += len(messages)
         if messages:
@@ -264,6 +267,15 @@ def _pull(account: CloudflareAccount, queue_id: str, size: int) -> MessagePullRe
         ),
         True,
     )
+
+
+def _operations(message: Message) -> int:
+    """One for each 64,000 bytes that were begun, some 100 of its own among them: written, read and
+    deleted at first, then only read again
+    (https://developers.cloudflare.com/queues/platform/pricing/, read 2026-11)."""
+    body = message.body or ""
+    size = len(body.encode()) if body.lstrip().startswith("{") else len(body) * 3 // 4
+    return -(-(size + 100) // 64_000) * (3 if (message.attempts or 1) <= 1 else 1)
 
 
 def _acknowledge(account: CloudflareAccount, queue_id: str, batch: _Sorted) -> None:

@@ -2,7 +2,7 @@
 
 Belongs here: what is done about each trouble, in which order the models are asked, and that no
 answer is paid for twice. Does not belong here: the calls (`endpoints/`), the counters
-(`limits.py`), the tables (`keeping.py`).
+(`limits.py`), where answers are kept (`keeping.py`).
 
 What is done: a busy model is asked again a few times, later each time; an answer of the wrong
 shape once more, with what was wrong; a conversation that is too large once more in fewer words.
@@ -43,11 +43,12 @@ from communicator_pipeline.language_model.configuration import (
 )
 from communicator_pipeline.language_model.endpoints import Endpoint, connect
 from communicator_pipeline.language_model.keeping import (
+    AnswersInDatabase,
     KeptAnswer,
+    KeptAnswers,
     Spent,
     answer_digest,
-    kept_answers,
-    note,
+    answers_of,
     spent_today,
 )
 from communicator_pipeline.language_model.limits import (
@@ -107,15 +108,18 @@ class LanguageModel:
         models: Sequence[ConfiguredModel],
         budget: Callable[[str], float | None] = lambda user_id: None,
         only_kept: bool = False,
+        answers: KeptAnswers | None = None,
     ) -> None:
         """`budget`: USD that a user may spend in a UTC day, None for no limit. With `only_kept`
-        nothing is asked over the network: raises `NotKept` instead."""
+        no model is asked: raises `NotKept` instead. `answers`: where they are kept, by default
+        in the database."""
         if not models:
             raise ValueError("there is no model to ask")
         self._database = database
         self._models = models
         self._budget = budget
         self._only_kept = only_kept
+        self._answers = answers or AnswersInDatabase(database)
 
     @property
     def config(self) -> ModelConfig:
@@ -155,7 +159,9 @@ class LanguageModel:
                     f"{len(open_ones)} of {len(requests)} questions have no kept answer, and "
                     "only kept ones may be used"
                 )
-            asking = _Asking(self._database, configured, self._budget, len(requests) > 1)
+            asking = _Asking(
+                self._database, self._answers, configured, self._budget, len(requests) > 1
+            )
             for number, result in asking.ask([(n, requests[n]) for n in open_ones]):
                 results[number] = result
         return [result for result in results if result is not None]
@@ -169,7 +175,7 @@ class LanguageModel:
             for number, request in enumerate(requests)
             for place, model in enumerate(self._models)
         }
-        kept = kept_answers(self._database, digests.values())
+        kept = self._answers.find(digests.values())
         for number, request in enumerate(requests):
             found: Answer[T] | None = None
             for place, model in enumerate(self._models):
@@ -187,12 +193,14 @@ class _Asking:
     def __init__(
         self,
         database: Database,
+        answers: KeptAnswers,
         model: ConfiguredModel,
         budget: Callable[[str], float | None],
         many: bool,
     ) -> None:
         config = model.config
         self._database = database
+        self._answers = answers
         self._model = model
         self._config = config
         self._pace = Pace(database, config.endpoint, config.requests_per_minute)
@@ -269,7 +277,7 @@ class _Asking:
     def _note(self, unkept: Sequence[KeptAnswer]) -> None:
         with self._lock:
             spent, self._spent = self._spent, []
-        note(self._database, unkept, spent)
+        self._answers.note(unkept, spent)
         if spent:
             self._purse.look_again()
 
@@ -480,7 +488,11 @@ def model_of(stores: Stores, models: ModelsConfig, only_kept: bool = False) -> L
             _CONNECTED[known] = connect(*known)
         found.append(ConfiguredModel(config, _CONNECTED[known]))
     return LanguageModel(
-        stores.database, found, lambda user_id: daily_budget(stores.database, user_id), only_kept
+        stores.database,
+        found,
+        lambda user_id: daily_budget(stores.database, user_id),
+        only_kept,
+        answers_of(stores),
     )
 
 

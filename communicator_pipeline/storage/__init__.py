@@ -13,6 +13,7 @@ from pathlib import Path
 from communicator_pipeline.storage.cloudflare import EdgeQueue
 from communicator_pipeline.storage.credentials import Keyring
 from communicator_pipeline.storage.database import Database, SqliteDatabase, migrate
+from communicator_pipeline.storage.kv import KvStore
 from communicator_pipeline.storage.lake import Lake
 from communicator_pipeline.storage.objects import LocalObjects
 
@@ -33,6 +34,9 @@ class Stores:
 
     edge: EdgeQueue | None = None
     """Where pushes wait that were taken at the edge; None: all come to the gateway."""
+
+    cache: KvStore | None = None
+    """Where is kept what may be a minute old, and may be gone; None: in the database."""
 
 
 def home() -> Path:
@@ -63,7 +67,7 @@ def open_stores(folder: Path) -> Stores:
     """The stores that `$COMMUNICATOR_BACKEND` names: `local` (the default: all in the folder) or
     `cloudflare` (the folder holds only what this machine has for itself). Raises ValueError if
     something is not set that must be."""
-    if not _is_cloudflare():
+    if not is_cloudflare():
         return open_local(folder)
     # Not at the top: its libraries take half a second, and most never need them.
     from communicator_pipeline.storage.on_cloudflare import open_cloudflare
@@ -74,14 +78,15 @@ def open_stores(folder: Path) -> Stores:
 def migrate_database(folder: Path) -> list[str]:
     """Bring the schema of the database up to date, before anything opens the stores; returns the
     names of the migrations that were applied. Raises as `open_stores` does."""
-    if not _is_cloudflare():
+    if not is_cloudflare():
         return migrate(SqliteDatabase(folder / "communicator.db"))
     from communicator_pipeline.storage.on_cloudflare import FOR_THE_DATABASE, Cloudflare
 
     return migrate(Cloudflare.of_environment(needed=FOR_THE_DATABASE).database(folder))
 
 
-def _is_cloudflare() -> bool:
+def is_cloudflare() -> bool:
+    """Whether the data are at Cloudflare. For opening and moving them; nothing else should ask."""
     backend = os.environ.get(BACKEND_VARIABLE, "local")
     if backend not in ("local", "cloudflare"):
         raise ValueError(f"{BACKEND_VARIABLE} is {backend!r}: it can be local or cloudflare")

@@ -160,12 +160,16 @@ class CloudflareAccount:
             self.__dict__["_client"] = known  # frozen for callers; the client is made when needed
         return known
 
-    def call(self, ask: Callable[[], T], repeatable: bool) -> T:
+    def call(self, ask: Callable[[], T], repeatable: bool, unsaid_wait: float | None = None) -> T:
         """What `ask` gives, which makes exactly one call. Waits for a turn.
 
         A 429 puts off every process of this machine, and the call is made when it is over if that
         is within `PATIENCE`: it did nothing. What failed on the way or with 5xx is asked again
         only if it is `repeatable`. Raises `CallsUsedUp`, or in the end what the client raised.
+
+        `unsaid_wait`: for what has limits of its own besides those of the user. A 429 that does
+        not say how long is taken for one of these: the call is made again after so many seconds,
+        and nobody else is put off.
         """
         from cloudflare import APIConnectionError, APIStatusError
 
@@ -178,7 +182,13 @@ class CloudflareAccount:
             except (APIStatusError, APIConnectionError) as error:
                 tries += 1
                 if isinstance(error, APIStatusError) and error.status_code == 429:
-                    wait = retry_after(error.response.headers.get("retry-after"))
+                    said = error.response.headers.get("retry-after")
+                    if not said and unsaid_wait is not None:
+                        if tries > len(PAUSES):
+                            raise
+                        time.sleep(unsaid_wait * random.uniform(1.0, 1.3))  # noqa: S311
+                        continue
+                    wait = retry_after(said)
                     if self.budget:
                         self.budget.block(wait)
                     if wait > PATIENCE or tries > len(PAUSES):

@@ -129,6 +129,8 @@ class D1Database:
     def _ask(self, sent: Sequence[tuple[str, list[str]]]) -> list[list[Row]]:
         from cloudflare import APIStatusError
 
+        if self.account.budget is None:  # what is counted there is counted with the calls
+            self._meter("workers requests", 1)
         try:
             response = self.account.client().d1.database.with_raw_response.raw(
                 self.database_id,
@@ -136,7 +138,9 @@ class D1Database:
                 batch=[{"sql": sql, "params": params} for sql, params in sent],
             )
         except APIStatusError as error:
-            if error.status_code < 500 and error.status_code not in (408, 429):
+            is_refusal = error.status_code < 500 and error.status_code not in (408, 429)
+            # What SQLite itself said is an answer, whatever the status is.
+            if is_refusal or "SQLITE_" in _words(error):
                 raise _refusal(error) from None
             raise
         results = orjson.loads(response.http_response.content)["result"]

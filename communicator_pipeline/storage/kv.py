@@ -16,11 +16,12 @@ import base64
 import threading
 import time
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from communicator_pipeline.storage.cloudflare import CloudflareAccount
+from communicator_pipeline.storage.metering import count
 
 if TYPE_CHECKING:
     from cloudflare.pagination import SyncCursorLimitPagination
@@ -38,6 +39,9 @@ LARGEST_PUT = 50_000_000
 MOST_TRIES = 3
 """Of keys that a bulk write says it could not write; it asks to try these again."""
 
+SAME_KEY_AGAIN = 1.0
+"""Seconds between two writes of a key: who is too early gets a 429 that does not say how long."""
+
 _UNREADABLE = "�"
 
 
@@ -53,8 +57,13 @@ class KvStore:
     """
 
     def __init__(
-        self, account: CloudflareAccount, namespace_id: str, remember: float = 0.0
+        self,
+        account: CloudflareAccount,
+        namespace_id: str,
+        remember: float = 0.0,
+        meter: Callable[[str, int], None] = count,
     ) -> None:
+        self._meter = meter
         self.account = account
         self.namespace_id = namespace_id
         self._remember = remember
@@ -86,9 +95,11 @@ class KvStore:
         self._must_fit(key, value, ttl_seconds)
         more: dict[str, Any] = {} if ttl_seconds is None else {"expiration_ttl": ttl_seconds}
         client = self.account.client()
+        self._meter("kv writes", 1)
         self.account.call(
             lambda: client.kv.namespaces.values.update(key, **self._where(), value=value, **more),
             True,
+            SAME_KEY_AGAIN,
         )
         self._note({key: value})
 
@@ -111,9 +122,12 @@ class KvStore:
 
         client = self.account.client()
         _checked(key)
+        self._meter("kv deletes", 1)
         try:
             self.account.call(
-                lambda: client.kv.namespaces.values.delete(key, **self._where()), True
+                lambda: client.kv.namespaces.values.delete(key, **self._where()),
+                True,
+                SAME_KEY_AGAIN,
             )
         except NotFoundError as error:
             self._must_be_no_namespace_fault(error)
@@ -146,6 +160,7 @@ class KvStore:
         if cursor:
             more["cursor"] = cursor
         client = self.account.client()
+        self._meter("kv lists", 1)
         return self.account.call(
             lambda: client.kv.namespaces.keys.list(**self._where(), limit=1_000, **more), True
         )
@@ -154,6 +169,7 @@ class KvStore:
         from cloudflare import NotFoundError
 
         client = self.account.client()
+        self._meter("kv reads", 1)
         try:
             return self.account.call(
                 lambda: client.kv.namespaces.values.get(key, **self._where()).read(), True
@@ -170,6 +186,7 @@ class KvStore:
             value = self._get(keys[0])
             return {} if value is None else {keys[0]: value}
         client = self.account.client()
+        self._meter("kv reads", len(keys))
         try:
             answer = self.account.call(
                 lambda: client.kv.namespaces.bulk_get(**self._where(), keys=[*keys], type="text"),
@@ -202,16 +219,22 @@ class KvStore:
                 pair["expiration_ttl"] = ttl_seconds
             body.append(pair)
         client = self.account.client()
+        self._meter("kv writes", len(values))
         answer = self.account.call(
-            lambda: client.kv.namespaces.bulk_update(**self._where(), body=body), True
+            lambda: client.kv.namespaces.bulk_update(**self._where(), body=body),
+            True,
+            SAME_KEY_AGAIN,
         )
         return [key for key in (answer and answer.unsuccessful_keys) or () if key in values]
 
     def _delete_together(self, keys: Sequence[str]) -> Sequence[str]:
         """Remove at most what one call takes; returns the keys that were not removed."""
         client = self.account.client()
+        self._meter("kv deletes", len(keys))
         answer = self.account.call(
-            lambda: client.kv.namespaces.bulk_delete(**self._where(), body=list(keys)), True
+            lambda: client.kv.namespaces.bulk_delete(**self._where(), body=list(keys)),
+            True,
+            SAME_KEY_AGAIN,
         )
         return (answer and answer.unsuccessful_keys) or ()
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.cloudflare import (
     BASE_URL,
     MOST_CALLS,
+    PATIENCE,
     CallBudget,
     CloudflareAccount,
     EdgeQueue,
@@ -22,7 +23,9 @@ from communicator_pipeline.storage.cloudflare import (
 from communicator_pipeline.storage.credentials import Keyring
 from communicator_pipeline.storage.d1 import D1Database
 from communicator_pipeline.storage.database import migrate
+from communicator_pipeline.storage.kv import KvStore
 from communicator_pipeline.storage.lake import Lake
+from communicator_pipeline.storage.metering import count, measure
 from communicator_pipeline.storage.r2 import R2Objects
 
 REQUIRED = {
@@ -38,11 +41,21 @@ REQUIRED = {
 FOR_THE_DATABASE = ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN", "COMMUNICATOR_D1_DATABASE")
 
 
+REMEMBER, CACHE_TIMEOUT = 60.0, 10.0
+"""Seconds for which a process knows what it read or wrote in KV, as KV itself does, and after which
+a cache is slower than doing without."""
+
 EDGE_LOOK_EVERY, REST_LOOK_EVERY = 1.0, 10.0  # seconds
 
 
 class NotConfigured(ValueError):
     """The environment does not say where the data are; the message says what is missing."""
+
+
+class _CountedBudget(CallBudget):
+    def take(self, patience: float = PATIENCE) -> None:
+        super().take(patience)
+        count("api calls", 1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ class Cloudflare:
     d1_token: str = field(default="", repr=False)
     queue: str = ""  # id of the edge's ingestion queue; "": the edge takes no pushes
     dead_queue: str = ""
+    kv_namespace: str = ""  # id; "": what is cached is in the database
     most_calls: int = MOST_CALLS
 
     @classmethod
@@ -103,20 +117,21 @@ class Cloudflare:
             d1_token=given("COMMUNICATOR_D1_TOKEN") or "",
             queue=given("COMMUNICATOR_QUEUE") or "",
             dead_queue=given("COMMUNICATOR_QUEUE_DEAD") or "",
+            kv_namespace=given("COMMUNICATOR_KV_NAMESPACE") or "",
             most_calls=int(calls or MOST_CALLS),
         )
 
     def api(self, folder: Path) -> CloudflareAccount:
         """The REST API, its calls counted in the folder."""
-        budget = CallBudget(folder / "cloudflare-calls.db", self.most_calls)
+        budget = _CountedBudget(folder / "cloudflare-calls.db", self.most_calls)
         return CloudflareAccount(self.account_id, self.api_token, budget, self.api_url)
 
     def database(self, folder: Path) -> D1Database:
         """The database, over the edge Worker if there is one, else over the REST API."""
         if not self.d1_url:
-            return D1Database(self.api(folder), self.d1_database)
+            return D1Database(self.api(folder), self.d1_database, count)
         edge = CloudflareAccount(self.account_id, self.d1_token, None, f"{self.d1_url}/client/v4")
-        return D1Database(edge, self.d1_database)
+        return D1Database(edge, self.d1_database, count)
 
     def objects(self, folder: Path) -> R2Objects:
         """The lake's objects; files that DuckDB reads are kept in the folder for a while."""
@@ -126,6 +141,15 @@ class Cloudflare:
             self.r2_key_id,
             self.r2_secret,
             folder / "cache" / "r2",
+            meter=count,
+        )
+
+    def cache(self, folder: Path) -> KvStore | None:
+        """KV, if there is a namespace."""
+        if not self.kv_namespace:
+            return None
+        return KvStore(
+            replace(self.api(folder), timeout=CACHE_TIMEOUT), self.kv_namespace, REMEMBER
         )
 
 
@@ -134,6 +158,7 @@ def open_cloudflare(folder: Path, environment: Mapping[str, str] = os.environ) -
     for itself: copies of lake files, the count of calls, and the keys if `COMMUNICATOR_KEYS` does
     not give them. Raises `NotConfigured`."""
     configured = Cloudflare.of_environment(environment)
+    measure(folder)
     database = configured.database(folder)
     migrate(database)
 
@@ -146,4 +171,5 @@ def open_cloudflare(folder: Path, environment: Mapping[str, str] = os.environ) -
     edge = None
     if configured.queue:
         edge = EdgeQueue(configured.api(folder), configured.queue, configured.dead_queue)
-    return Stores(lake, database, Keyring(folder / "credentials.key"), look_every, edge)
+    keys = Keyring(folder / "credentials.key")
+    return Stores(lake, database, keys, look_every, edge, configured.cache(folder))

@@ -26,12 +26,13 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from communicator_pipeline.storage.metering import account_of_object
 from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectInfo
 
 T = TypeVar("T")
@@ -61,6 +62,10 @@ MOST_TRIES = 6
 (https://developers.cloudflare.com/r2/platform/limits/, read 2026-11). Also of a download that
 breaks off."""
 
+_CLASS_B = {"GetObject", "HeadObject", "HeadBucket"}
+_FREE = {"DeleteObject", "AbortMultipartUpload"}
+"""All others are of class A: https://developers.cloudflare.com/r2/pricing/ (read 2026-11)."""
+
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _GONE = {"NoSuchKey", "NotFound", "404"}
 _MD5 = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
@@ -85,9 +90,12 @@ class R2Objects:
         secret: str,
         cache: Path,
         most_cached: int | None = None,
+        meter: Callable[[str, int, str | None], None] = lambda what, count, account: None,
     ) -> None:
         """`most_cached`: bytes of copies in the folder `cache`; if not given, what
-        `$COMMUNICATOR_R2_CACHE_BYTES` says, else 5 GiB. Raises ValueError if that is no number."""
+        `$COMMUNICATOR_R2_CACHE_BYTES` says, else 5 GiB. `meter` is told every operation, and whose
+        it was if the key says so. Raises ValueError if that is no number."""
+        self._meter = meter
         self.endpoint = endpoint
         self.bucket = bucket
         self._key_id = key_id
@@ -286,7 +294,7 @@ class R2Objects:
         return self._clients[process]
 
     def _new_client(self) -> Any:
-        return _session().client(
+        client = _session().client(
             "s3",
             endpoint_url=self.endpoint,
             aws_access_key_id=self._key_id,
@@ -305,6 +313,23 @@ class R2Objects:
                 max_pool_connections=2 * TOGETHER,
             ),
         )
+        client.meta.events.register("before-send.s3", self._note_request)
+        client.meta.events.register("response-received.s3.GetObject", self._note_answer)
+        return client
+
+    def _note_request(self, request: Any, event_name: str, **_: Any) -> None:
+        """Every request is an operation, also one that asks again."""
+        operation = event_name.rsplit(".", 1)[-1]
+        key = unquote(urlsplit(request.url).path).removeprefix(f"/{self.bucket}/")
+        account = account_of_object(key)
+        if operation not in _FREE:
+            self._meter(f"r2 class {'b' if operation in _CLASS_B else 'a'}", 1, account)
+        self._meter("r2 bytes up", int(request.headers.get("content-length") or 0), account)
+
+    def _note_answer(self, response_dict: Any, context: Any, **_: Any) -> None:
+        size = (response_dict or {}).get("headers", {}).get("content-length", 0)
+        key = (context or {}).get("input_params", {}).get("Key", "")
+        self._meter("r2 bytes down", int(size), account_of_object(key))
 
     def _unavailable(self, error: Exception, what: str) -> ObjectsUnavailable:
         code = _code(error)

@@ -171,7 +171,7 @@ def furnish(stores: Stores, user: str, mark: str) -> Belongings:
     contact = Contacts(database, user).create(f"Kim {mark}", *people[0], now)
     other = Contacts(database, user).create(f"Lee {mark}", *people[2], now)
     spent = Spent(user, account, "analysis", "model", Usage(1, 10, 5, 0.0, 0.01))
-    keeping.note(database, [], [spent])
+    keeping.AnswersInDatabase(database).note([], [spent])
     make_key(database, user, f"key {mark}", "read", now)
     audit.note(database, user, "approved", now, account=account, target=mark, detail=mark)
     return Belongings(

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.gateway.metrics import TOKEN_VARIABLE, Timing
 from communicator_pipeline.language_model import Usage
-from communicator_pipeline.language_model.keeping import Spent, note
+from communicator_pipeline.language_model.keeping import AnswersInDatabase, Spent
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import utc_text
@@ -91,7 +91,7 @@ def test_the_figures_are_those_of_the_stores(stores: Stores) -> None:
     work.mark(account, ["2026-01-02", "2026-01-03", f"{now + timedelta(days=9):%F}"], "why")
     database.execute("UPDATE dirty_days SET since = ? WHERE day = '2026-01-02'", (an_hour_ago,))
     usage = Usage(calls=1, cost_usd=0.75)
-    note(database, (), [Spent("ana", account, "draft", "some-model", usage)])
+    AnswersInDatabase(database).note((), [Spent("ana", account, "draft", "some-model", usage)])
     retry_later(database, account, {"2026-01-02": "busy"}, ())
     Workers(database).beat(now - timedelta(seconds=5))
 

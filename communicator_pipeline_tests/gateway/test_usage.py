@@ -19,8 +19,7 @@ from communicator_pipeline_tests.gateway.conftest import BOS_ACCOUNT, SignIn
 @pytest.fixture
 def paid(box: Stores) -> Stores:
     """ana spent 1.25 USD today, bo 7."""
-    keeping.note(
-        box.database,
+    keeping.AnswersInDatabase(box.database).note(
         [],
         [
             Spent("ana", ACCOUNT, "analysis", "llama", Usage(3, 1_000, 200, 0.0, 1.0)),

@@ -28,7 +28,7 @@ from communicator_pipeline.language_model.configuration import (
     configured,
     keep_configuration,
 )
-from communicator_pipeline.language_model.keeping import KeptAnswer, kept_answers, note
+from communicator_pipeline.language_model.keeping import AnswersInDatabase
 from communicator_pipeline.language_model.model import BUDGET_SETTING, NotKept
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.accounts import Accounts, add_user
@@ -467,10 +467,8 @@ def copy_of(folder: Path, lines: list[Line], answered: Stores) -> Stores:
     file.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in lines))
     import_export(open_export(file), ACCOUNT, stores.database, stores.lake)
     keys = answered.database.execute("SELECT account, digest FROM model_answers")
-    kept: list[KeptAnswer] = list(
-        kept_answers(answered.database, [(row["account"], row["digest"]) for row in keys]).values()
-    )
-    note(stores.database, kept, ())
+    kept = AnswersInDatabase(answered.database).find((r["account"], r["digest"]) for r in keys)
+    AnswersInDatabase(stores.database).note(kept.values(), ())
     models = Settings(answered.database, None).get("language_model")
     Settings(stores.database, None).set("language_model", models)
     return stores

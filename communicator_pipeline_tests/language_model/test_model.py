@@ -28,10 +28,10 @@ from communicator_pipeline.language_model.configuration import (
     configured,
 )
 from communicator_pipeline.language_model.endpoints import connect
-from communicator_pipeline.language_model.keeping import forget_answers, spent_today
+from communicator_pipeline.language_model.keeping import KEPT_FOR, forget_answers, spent_today
 from communicator_pipeline.language_model.limits import trouble_with
 from communicator_pipeline.language_model.model import ConfiguredModel, NotKept
-from communicator_pipeline.retention import KEEP_MODEL_ANSWERS, forget_what_is_over
+from communicator_pipeline.retention import forget_what_is_over
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline_tests.language_model.model_server import (
     Answered,
@@ -176,8 +176,8 @@ def test_housekeeping_keeps_answers_for_as_long_as_is_said(
 ) -> None:
     model_of(stores, config_of(server)).complete(ask())
     now = datetime.now(UTC)
-    assert forget_what_is_over(stores, now + KEEP_MODEL_ANSWERS - timedelta(hours=1)) == 0
-    assert forget_what_is_over(stores, now + KEEP_MODEL_ANSWERS + timedelta(hours=1)) == 1
+    assert forget_what_is_over(stores, now + KEPT_FOR - timedelta(hours=1)) == 0
+    assert forget_what_is_over(stores, now + KEPT_FOR + timedelta(hours=1)) == 1
 
 
 def test_the_network_is_not_touched_where_only_kept_answers_may_be_used(

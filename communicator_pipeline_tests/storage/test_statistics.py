@@ -228,7 +228,7 @@ def test_the_inbox_and_the_model_agree_on_the_budget_and_what_is_spent(
         Spent(user, ACCOUNT, purpose, "model", Usage(1, 10, 5, 0.0, 0.25))
         for user, purpose in (("ana", "analysis"), ("ana", "draft"), ("bo", "draft"))
     ]
-    keeping.note(stores.database, [], spent)
+    keeping.AnswersInDatabase(stores.database).note([], spent)
     found = Statistics(stores.database, "ana").model_state()
     assert found.budget_usd == daily_budget(stores.database, "ana")
     assert found.spent_usd == keeping.spent_today(stores.database, "ana") == 0.5
