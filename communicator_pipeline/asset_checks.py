@@ -6,7 +6,7 @@ the connected accounts are is a warning: what has landed is right all the same.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -18,9 +18,11 @@ from communicator_pipeline.assets import (
     label_models,
     raw_messages,
     reply_memory,
+    usage,
 )
 from communicator_pipeline.chain import checks, label_checks, memory_checks
 from communicator_pipeline.chain.checks import Problem, quiet_accounts
+from communicator_pipeline.chain.usage import costly_days
 from communicator_pipeline.partitions import account_month
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores
@@ -127,10 +129,31 @@ def direct_messages_still_come(stores: StoresResource) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(
+    asset=usage,
+    description="No day cost more than the setting usage_alert_usd says: the whole installation, "
+    "at list prices.",
+)
+def a_day_costs_what_is_expected(
+    context: dg.AssetCheckExecutionContext, stores: StoresResource
+) -> dg.AssetCheckResult:
+    op = context.op_execution_context
+    of_run = op.has_partition_key or op.has_partition_key_range
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    days = {key.split("|")[1] for key in op.partition_keys} if of_run else {yesterday}
+    costly = costly_days(stores.open(), days)
+    return dg.AssetCheckResult(
+        passed=not costly,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"days": [f"{day}: ${usd:.4f}" for day, usd in costly.items()]},
+    )
+
+
 CONNECTION_CHECKS = [accounts_can_be_pulled, direct_messages_still_come]
 
 CHECKS = [
     *CONNECTION_CHECKS,
+    a_day_costs_what_is_expected,
     _check(raw_messages, "message_ids_are_unique", checks.repeated_messages),
     _check(conversations, "every_message_is_in_one_conversation", checks.misplaced_messages),
     _check(conversations, "conversation_ids_are_stable", checks.unstable_conversations),

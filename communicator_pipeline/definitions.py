@@ -11,7 +11,14 @@ from collections.abc import Mapping
 import dagster as dg
 
 from communicator_pipeline.asset_checks import CHECKS
-from communicator_pipeline.assets import CHAIN, COMPARING, LEARNING, daily_digest, deliveries
+from communicator_pipeline.assets import (
+    CHAIN,
+    COMPARING,
+    LEARNING,
+    daily_digest,
+    deliveries,
+    usage,
+)
 from communicator_pipeline.jobs import JOBS
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.schedules import SCHEDULES
@@ -21,7 +28,7 @@ from communicator_pipeline.sensors import SENSORS
 def build_definitions(resources: Mapping[str, object] | None = None) -> dg.Definitions:
     """Everything that Communicator is to Dagster; `resources` replace those of the same name."""
     return dg.Definitions(
-        assets=[*CHAIN, *LEARNING, *COMPARING, daily_digest, deliveries],
+        assets=[*CHAIN, *LEARNING, *COMPARING, daily_digest, deliveries, usage],
         asset_checks=CHECKS,
         jobs=JOBS,
         schedules=SCHEDULES,

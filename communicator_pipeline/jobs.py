@@ -12,7 +12,14 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
-from communicator_pipeline.assets import CHAIN, COMPARING, LEARNING, daily_digest, deliveries
+from communicator_pipeline.assets import (
+    CHAIN,
+    COMPARING,
+    LEARNING,
+    daily_digest,
+    deliveries,
+    usage,
+)
 from communicator_pipeline.assets.partition_runs import RunScope
 from communicator_pipeline.assets.shadows import ShadowScope
 from communicator_pipeline.delivery.dispatch import deliver_due
@@ -28,6 +35,7 @@ from communicator_pipeline.retention import (
     forget_what_is_over,
     prune_superseded_runs,
 )
+from communicator_pipeline.storage.metering import hand_over
 
 refresh = dg.define_asset_job(
     "refresh",
@@ -49,6 +57,13 @@ ledger = dg.define_asset_job(
     selection=dg.AssetSelection.assets(deliveries),
     executor_def=dg.in_process_executor,
     description="What became of a month's replies.",
+)
+
+price_usage = dg.define_asset_job(
+    "price_usage",
+    selection=dg.AssetSelection.assets(usage),
+    executor_def=dg.in_process_executor,
+    description="What an account took of Cloudflare's services on a day, and what it costs.",
 )
 
 learn = dg.define_asset_job(
@@ -163,6 +178,7 @@ def tidy_up(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()
     now = datetime.now(UTC)
     joined = compact_landings(opened, now)
+    hand_over(opened.database, now)
     forgotten = forget_what_is_over(opened, now)
     context.log.info("joined %s files, forgot %s things that are over", joined, forgotten)
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from communicator_pipeline.chain.deliveries import months_with_replies
+from communicator_pipeline.chain.usage import accounts_with_usage
 from communicator_pipeline.failed_runs import failed_runs
 from communicator_pipeline.jobs import (
     UNFINISHED,
@@ -19,6 +20,7 @@ from communicator_pipeline.jobs import (
     learn,
     ledger,
     notify,
+    price_usage,
     pull,
 )
 from communicator_pipeline.notifying.telling import anything_to_tell, note_news
@@ -54,6 +56,26 @@ def daily_digests(
             run_key=f"{account}:{day}",
             partition_key=dg.MultiPartitionKey({"account": account, "day": day}),
         )
+
+
+@dg.schedule(
+    job=price_usage,
+    cron_schedule="20 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="What yesterday cost at Cloudflare, of every account that used anything there.",
+)
+def daily_usage(
+    context: dg.ScheduleEvaluationContext, stores: StoresResource
+) -> Iterator[dg.RunRequest]:
+    day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
+    used = accounts_with_usage(stores.open().database, day)
+    for account in _registered(context, stores):
+        if account in used:
+            yield dg.RunRequest(
+                run_key=f"{account}:{day}",
+                partition_key=dg.MultiPartitionKey({"account": account, "day": day}),
+            )
 
 
 @dg.schedule(
@@ -174,6 +196,7 @@ def nightly_housekeeping() -> dg.RunRequest:
 
 SCHEDULES = [
     daily_digests,
+    daily_usage,
     poll_accounts,
     daily_ledger,
     daily_learning,

@@ -120,6 +120,10 @@ INSTALLATION: dict[str, tuple[TypeAdapter[Any], str]] = {
         TypeAdapter(Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]),
         "USD that language models may cost anybody in a day (UTC)",
     ),
+    "usage_alert_usd": (
+        TypeAdapter(Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]),
+        "USD of Cloudflare's services in a day (UTC) beyond which a check warns",
+    ),
 }
 """The same of what holds for everybody, and whoever has the shell can set."""
 

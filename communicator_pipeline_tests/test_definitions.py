@@ -19,7 +19,11 @@ from dagster import DagsterInstance
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from communicator_pipeline import abandoned_runs, runs
-from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
+from communicator_pipeline.asset_checks import (
+    CHECKS,
+    CONNECTION_CHECKS,
+    a_day_costs_what_is_expected,
+)
 from communicator_pipeline.chain import checks as rules
 from communicator_pipeline.chain import label_checks as label_rules
 from communicator_pipeline.chain import memory_checks as memory_rules
@@ -90,6 +94,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
             "feedback",
             "label_models",
             "reply_memory",
+            "usage",
         ]
     )
     assert sorted(f"{k.asset_key.to_user_string()}: {k.name}" for k in graph.asset_check_keys) == [
@@ -105,6 +110,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
         "reply_memory: an_edit_teaches_three_at_most",
         "reply_memory: every_memory_has_a_source",
         "reply_memory: memories_are_in_the_users_words",
+        "usage: a_day_costs_what_is_expected",
     ]
     assert sorted(j.name for j in repository.get_all_jobs() if not j.name.startswith("__")) == [
         "compare",
@@ -115,6 +121,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
         "learn",
         "ledger",
         "notify",
+        "price_usage",
         "pull",
         "refresh",
     ]
@@ -122,6 +129,7 @@ def test_the_names_of_everything_are_these(definitions: dg.Definitions) -> None:
         "daily_digests",
         "daily_learning",
         "daily_ledger",
+        "daily_usage",
         "nightly_housekeeping",
         "notify_people",
         "poll_accounts",
@@ -141,14 +149,21 @@ def test_every_asset_says_what_it_is(definitions: dg.Definitions) -> None:
         assert node.description
         assert node.owners == ["team:inbox"]
         assert node.kinds
-        assert node.group_name in ("ingestion", "understanding", "answering", "comparing")
+        assert node.group_name in (
+            "ingestion",
+            "understanding",
+            "answering",
+            "comparing",
+            "operating",
+        )
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
 
 
 def test_checks_stop_what_stands_on_a_broken_asset(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
-    assert len(CHECKS) == 12
-    warnings = {key for check in CONNECTION_CHECKS for key in check.check_keys}
+    assert len(CHECKS) == 13
+    only_warn = [*CONNECTION_CHECKS, a_day_costs_what_is_expected]
+    warnings = {key for check in only_warn for key in check.check_keys}
     for key in graph.asset_check_keys:
         assert graph.get_check_spec(key).blocking == (key not in warnings)
 
@@ -315,7 +330,8 @@ def test_superseded_runs_go_and_no_partition_loses_its_status(
         key
         for check in CHECKS
         for key in check.check_keys
-        if check in CONNECTION_CHECKS or key.asset_key.path[0] in ("reply_memory", "label_models")
+        if check in CONNECTION_CHECKS
+        or key.asset_key.path[0] in ("reply_memory", "label_models", "usage")
     }
     assert set(newest) == set(keys) - with_a_job_of_their_own
 
@@ -368,7 +384,7 @@ def test_every_rule_is_a_check() -> None:
         and getattr(value, "__module__", "") == module.__name__
         and not name.startswith("_")
     }
-    in_the_database = 1  # accounts_can_be_pulled asks no lake
+    in_the_database = 2  # accounts_can_be_pulled, a_day_costs_what_is_expected ask no lake
     assert len(public) + in_the_database == len(CHECKS)
 
 

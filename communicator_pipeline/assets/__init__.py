@@ -18,6 +18,7 @@ from communicator_pipeline.assets.raw_messages import raw_messages
 from communicator_pipeline.assets.reply_memory import reply_memory
 from communicator_pipeline.assets.shadow_analyses import shadow_analyses
 from communicator_pipeline.assets.shadow_drafts import shadow_drafts
+from communicator_pipeline.assets.usage import usage
 
 CHAIN = [raw_messages, attachments, conversations, analyses, drafted_replies, inbox]
 """What one message goes through: one job, one run."""
@@ -46,4 +47,5 @@ __all__ = [
     "reply_memory",
     "shadow_analyses",
     "shadow_drafts",
+    "usage",
 ]

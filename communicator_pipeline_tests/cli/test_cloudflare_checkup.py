@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from communicator_pipeline.cli import cloudflare_checkup
 from communicator_pipeline.cli.checkup import Finding
 from communicator_pipeline.cli.cloudflare_checkup import cloudflare_findings
 from communicator_pipeline.storage.cloudflare import CallBudget
