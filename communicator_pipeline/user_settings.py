@@ -12,6 +12,7 @@ import orjson
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from communicator_pipeline.analysis import Taxonomy
+from communicator_pipeline.chain.usage import ALERT_SETTING
 from communicator_pipeline.chain.variants import taxonomy_of, withholding_of
 from communicator_pipeline.delivery.approving import timing_in
 from communicator_pipeline.delivery.hours import read_hours
@@ -120,7 +121,7 @@ INSTALLATION: dict[str, tuple[TypeAdapter[Any], str]] = {
         TypeAdapter(Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]),
         "USD that language models may cost anybody in a day (UTC)",
     ),
-    "usage_alert_usd": (
+    ALERT_SETTING: (
         TypeAdapter(Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]),
         "USD of Cloudflare's services in a day (UTC) beyond which a check warns",
     ),
@@ -254,4 +255,5 @@ def installation_values(stores: Stores) -> dict[str, Any]:
         PRIVATE_SETTING: private_allowed(stores.database),
         "quiet_seconds": quiet_period(stores.database).total_seconds(),
         BUDGET_SETTING: Settings(stores.database, None).get(BUDGET_SETTING),
+        ALERT_SETTING: Settings(stores.database, None).get(ALERT_SETTING),
     }

@@ -538,8 +538,8 @@ def test_parameters_that_are_no_texts(edge: Edge) -> None:
     assert nested.json()["errors"][0]["code"] == 7500
 
 
-def test_ten_megabytes_are_too_many(edge: Edge) -> None:
-    answer = edge.ask("query", {"sql": "SELECT length(?1) AS n", "params": ["x" * 10 * 2**20]})
+def test_twenty_four_megabytes_are_too_many(edge: Edge) -> None:
+    answer = edge.ask("query", {"sql": "SELECT length(?1) AS n", "params": ["x" * 24 * 2**20]})
     assert (answer.status_code, answer.json()["success"]) == (413, False)
     fits = edge.ask("query", {"sql": "SELECT length(?1) AS n", "params": ["x" * 1_900_000]})
     assert fits.json()["result"][0]["results"] == [{"n": 1_900_000}]
