@@ -44,6 +44,7 @@ LAKE_ASSETS = (
     "drafted_replies",
     "deliveries",
     "feedback",
+    "usage",
 )
 
 

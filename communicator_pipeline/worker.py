@@ -42,6 +42,7 @@ from communicator_pipeline.storage.accounts import created_at
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.landing import Landing
+from communicator_pipeline.storage.metering import hand_over, on_behalf_of
 from communicator_pipeline.storage.model_retries import mark_due
 from communicator_pipeline.storage.outbox import has_any
 from communicator_pipeline.storage.queue import EDGE_FIGURES
@@ -281,7 +282,8 @@ class Worker:
             if run.account not in self._registered:
                 runs.register_accounts(self._stores, self._instance)
                 self._registered.add(run.account)
-            finished = runs.run_range(self._instance, self._job, run)
+            with on_behalf_of(run.account):
+                finished = runs.run_range(self._instance, self._job, run)
         except Exception as fault:
             self.worked.failed_runs += 1
             self._resting.failed(run.account)
@@ -395,6 +397,7 @@ class Worker:
         if now >= self._next_compact:
             self._next_compact = now + COMPACT_EVERY
             compact_landings(self._stores, now)
+            hand_over(self._stores.database, now)
             forget_what_is_over(self._stores, now)
 
     def _landing(self, account: str) -> Landing:

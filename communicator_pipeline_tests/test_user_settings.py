@@ -93,6 +93,7 @@ def test_what_holds_for_everybody_is_set_for_everybody(
         "private_targets": True,
         "quiet_seconds": 120.0,
         "model_budget_usd": None,
+        "usage_alert_usd": None,
     }
     change_installation(stores, "public_url", "https://inbox.example.org")
     change_installation(stores, "private_targets", False)
@@ -101,6 +102,7 @@ def test_what_holds_for_everybody_is_set_for_everybody(
         "private_targets": False,
         "quiet_seconds": 120.0,
         "model_budget_usd": None,
+        "usage_alert_usd": None,
     }
     for wrong in ("inbox.example.org", "javascript:alert(1)", "https://", "https://a b"):
         with pytest.raises(NotAValue):

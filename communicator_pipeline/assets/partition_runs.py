@@ -17,6 +17,7 @@ from communicator_pipeline.partitions import account_month
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.database import now_text
 from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.metering import on_behalf_of
 from communicator_pipeline.storage.preview import refuse_preview
 from communicator_pipeline.storage.work import WorkQueue
 
@@ -51,7 +52,8 @@ def each_month(
     for partition in scope.partitions:
         began = time.monotonic()
         WorkQueue(stores.database).renew(context.run.run_id)
-        report = materialise(stores, partition, scope)
+        with on_behalf_of(partition.account):
+            report = materialise(stores, partition, scope)
         seconds = time.monotonic() - began
         _note_timing(stores, stage, report, seconds)
         metadata = dict(described(report, seconds))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from communicator_pipeline.cli.output import AsJson, err, errors_in_words, out, print_json
-from communicator_pipeline.storage import is_cloudflare, home
+from communicator_pipeline.storage import home, is_cloudflare
 from communicator_pipeline.storage.backup import BackedUp, Restored, back_up
 from communicator_pipeline.storage.backup import restore as put_back
 from communicator_pipeline.storage.database import from_utc_text

@@ -266,7 +266,7 @@ def _delete_answers(stores: Stores, account: str) -> int | None:
 
 def _prefixes(account: str) -> list[str]:
     chain = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
-    assets = (*chain, "deliveries", "feedback", "reply_memory", "label_models")
+    assets = (*chain, "deliveries", "feedback", "reply_memory", "label_models", "usage")
     return [
         f"landing/{account}/",
         notes_of_joining(account),

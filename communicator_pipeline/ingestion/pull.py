@@ -43,6 +43,7 @@ from communicator_pipeline.storage.connections import (
 from communicator_pipeline.storage.credentials import KeyMissing
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.landing import Landing
+from communicator_pipeline.storage.metering import on_behalf_of
 from communicator_pipeline.storage.work import WorkQueue
 
 NEW = ""
@@ -172,7 +173,8 @@ def _pull(
 ) -> PullReport:
     report = PullReport(account)
     try:
-        _pull_into(report, stores, window, landing, watch, since, stop)
+        with on_behalf_of(account):
+            _pull_into(report, stores, window, landing, watch, since, stop)
     except Exception:
         # Whatever it was that failed first: the rows that it counted on are gone.
         if Connections(stores).exists(account):

@@ -25,6 +25,7 @@ from communicator_pipeline.storage.credentials import KeyMissing
 from communicator_pipeline.storage.dead_letters import DeadLetter, bury, resolve
 from communicator_pipeline.storage.lake import ACCOUNT_PATTERN
 from communicator_pipeline.storage.landing import Envelope, Landing
+from communicator_pipeline.storage.metering import on_behalf_of
 from communicator_pipeline.storage.queue import (
     MOST_FAILURES,
     MOST_LEASES,
@@ -143,7 +144,8 @@ def drain(
         by_account[push.account].append(push)
     for account, pushes in by_account.items():
         try:
-            _drain_account(stores, queue, account, pushes, landing_of, drained)
+            with on_behalf_of(account):
+                _drain_account(stores, queue, account, pushes, landing_of, drained)
         except Exception as error:
             kind: TroubleKind = "login needed" if isinstance(error, KeyMissing) else "fault"
             _put_off(stores, queue, pushes, kind, error, drained)
