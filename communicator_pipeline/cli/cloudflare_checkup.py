@@ -283,7 +283,7 @@ def _size(what: str, size: int) -> Finding:
 
 def _kv(account: CloudflareAccount, namespace: str) -> Finding:
     if not namespace:
-        return Finding("kv", "ok", f"{KV_VARIABLE} is not set: nothing is cached there")
+        return Finding("kv", "ok", f"{KV_VARIABLE} is not set: what models answered is kept in the database")
     try:
         KvStore(account, namespace).get("doctor")  # an absence is an answer
     except KvFailed as error:
