@@ -69,6 +69,8 @@ COMPACT_EVERY = timedelta(hours=1)
 MOVE_EVERY = timedelta(seconds=1)
 """A pull of the edge's queue is a call of Cloudflare's API: a quarter of those that it takes."""
 
+MOST_MOVED = 1_000  # pushes at a time
+
 DEAD_MOVE_EVERY = timedelta(minutes=1)
 
 TELL_EVERY = timedelta(seconds=5)
@@ -242,7 +244,8 @@ class Worker:
         if edge is None or now < self._next_move:
             return
         self._next_move = now + self._no_oftener_than(MOVE_EVERY)
-        moved = move(edge.account, edge.queue_id, self._stores)
+        moved = move(edge.account, edge.queue_id, self._stores, MOST_MOVED)
+        is_full = moved.pulled >= MOST_MOVED
         if now >= self._next_dead_move:
             self._next_dead_move = now + DEAD_MOVE_EVERY
             dead = (
@@ -251,8 +254,9 @@ class Worker:
                 else Moved()
             )
             figures = {
-                "waiting": moved.backlog,
-                "oldest": utc_text(moved.oldest) if moved.oldest else None,
+                # Fewer than there was room for: all that it held came along.
+                "waiting": moved.backlog if is_full else moved.put_off,
+                "oldest": utc_text(moved.oldest) if is_full and moved.oldest else None,
                 "dead": dead.backlog,
             }
             Settings(self._stores.database, None).set(EDGE_FIGURES, figures)

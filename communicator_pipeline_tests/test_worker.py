@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import dagster as dg
 import orjson
 import pytest
 from dagster import DagsterInstance
+from fastapi.testclient import TestClient
 
 from communicator_pipeline import abandoned_runs, runs
 from communicator_pipeline import worker as worker_module
 from communicator_pipeline.definitions import build_definitions
+from communicator_pipeline.gateway.app import create_app
 from communicator_pipeline.ingestion.connecting import add_account, remove_account
 from communicator_pipeline.ingestion.push import receive
 from communicator_pipeline.platforms.example.live import ExampleClient
@@ -28,12 +31,21 @@ from communicator_pipeline.platforms.example.server import ExampleServer
 from communicator_pipeline.platforms.protocol import Page, PullRequest, Window
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores, home
+from communicator_pipeline.storage.cloudflare import EdgeQueue
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.inbox import Inbox
+from communicator_pipeline.storage.queue import EDGE_FIGURES
+from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import DEAD_AFTER, Workers
 from communicator_pipeline.worker import Worker
 from communicator_pipeline_tests.conftest import EXAMPLE
+from communicator_pipeline_tests.ingestion.queue_server import (
+    DEAD,
+    QUEUE,
+    account_at,
+    queue_server,
+)
 from communicator_pipeline_tests.ingestion.test_push import ACCOUNT, KEY, message, push
 
 
@@ -458,3 +470,26 @@ def _gone(stores: Stores) -> str:
 
 def _stores() -> StoresResource:
     return StoresResource(folder=str(home()))
+
+
+def test_what_was_pushed_at_the_edge_is_taken_and_its_queue_is_watched(
+    stores: Stores,
+    instance: DagsterInstance,
+    definitions: dg.Definitions,
+    tmp_path: Path,
+) -> None:
+    connect(stores)
+    with queue_server() as server:
+        edge = EdgeQueue(account_at(server.url, tmp_path), QUEUE, DEAD)
+        worker = Worker(replace(stores, edge=edge), instance, definitions)
+        for number in range(3):
+            pushed = {"account": ACCOUNT, "platform": "generic", "key": f"k{number}"}
+            server.send({**pushed, "body": orjson.dumps(question(number)).decode()})
+        while worker.step():
+            pass
+        assert server.queues[QUEUE] == []
+    rows = stores.database.execute("SELECT message_id FROM messages WHERE account = ?", (ACCOUNT,))
+    assert len(rows) == 3
+    assert Settings(stores.database, None).get(EDGE_FIGURES)["dead"] == 0
+    with TestClient(create_app(stores), client=("127.0.0.1", 1)) as client:
+        assert "communicator_edge_queue 0.0" in client.get("/metrics").text

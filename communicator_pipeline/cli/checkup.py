@@ -8,12 +8,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import apsw
 
+from communicator_pipeline.cli.finding import Finding
 from communicator_pipeline.language_model.configuration import read_configuration
 from communicator_pipeline.language_model.limits import trouble_with
 from communicator_pipeline.platforms import platforms
@@ -26,16 +25,6 @@ from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import Workers
 
 LITTLE_DISK = 2 * 2**30  # bytes
-
-State = Literal["ok", "warning", "failed"]
-
-
-@dataclass
-class Finding:
-    what: str
-    state: State
-    found: str
-    advice: str = ""
 
 
 def checkup() -> list[Finding]:

@@ -28,7 +28,7 @@ import httpx
 import orjson
 from cloudflare import APIConnectionError, APIError, APIStatusError
 
-from communicator_pipeline.cli.checkup import Finding
+from communicator_pipeline.cli.finding import Finding
 from communicator_pipeline.storage.cloudflare import WINDOW, CallsUsedUp, CloudflareAccount
 from communicator_pipeline.storage.credentials import KEYS_VARIABLE
 from communicator_pipeline.storage.kv import KvFailed, KvStore
@@ -283,7 +283,9 @@ def _size(what: str, size: int) -> Finding:
 
 def _kv(account: CloudflareAccount, namespace: str) -> Finding:
     if not namespace:
-        return Finding("kv", "ok", f"{KV_VARIABLE} is not set: what models answered is kept in the database")
+        return Finding(
+            "kv", "ok", f"{KV_VARIABLE} is not set: what models answered is kept in the database"
+        )
     try:
         KvStore(account, namespace).get("doctor")  # an absence is an answer
     except KvFailed as error:

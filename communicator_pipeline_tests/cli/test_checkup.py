@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from communicator_pipeline.cli.checkup import Finding, checkup
+from communicator_pipeline.cli.checkup import checkup
+from communicator_pipeline.cli.finding import Finding
 from communicator_pipeline.language_model.configuration import (
     ModelConfig,
     ModelsConfig,

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from communicator_pipeline.cli.checkup import Finding
 from communicator_pipeline.cli.cloudflare_checkup import cloudflare_findings
+from communicator_pipeline.cli.finding import Finding
 from communicator_pipeline.storage.cloudflare import CallBudget
 from communicator_pipeline.storage.database import migrate
 from communicator_pipeline.storage.on_cloudflare import Cloudflare
