@@ -288,7 +288,8 @@ class R2Contract(ObjectsContract):
         )
         between.cut(b"PUT", cuts)
         etag = far.put("k", b"mine", if_match)
-        assert between.cuts == 0
+        # A connection that the server has closed meanwhile takes one of the client's tries.
+        assert between.cuts < cuts
         assert near.get("k") == (b"mine", etag)
 
     def test_a_put_whose_answer_is_lost_and_that_was_overtaken_is_a_lost_race(
