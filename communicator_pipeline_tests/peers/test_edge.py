@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -232,6 +232,16 @@ def test_what_the_queue_does_not_take_is_parked(edge: Edge, text: str, is_parked
         assert re.fullmatch(rf"parked/{day}/[0-9a-f-]{{36}}", message["parked"])
 
 
+def through_the_proxy(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """The Worker's own answer: wrangler's proxy says 500 now and then if the Worker answers before
+    it has read a large body."""
+    for _ in range(10):
+        answer = ask()
+        if answer.status_code != 500:
+            break
+    return answer
+
+
 def test_no_more_than_a_megabyte_is_taken(edge: Edge) -> None:
     largest = 2**20
 
@@ -239,11 +249,15 @@ def test_no_more_than_a_megabyte_is_taken(edge: Edge) -> None:
         for _ in range(largest // 2**16 + 1):
             yield b"x" * 2**16
 
-    assert edge.push(b"x" * (largest + 1)).status_code == 413
-    assert edge.http.post(
-        f"/push/generic/{OTHER}", content=in_pieces(), headers=BEARER
-    ).status_code == 413  # fmt: skip
-    assert edge.push(b"x" * (largest + 1), "nobody").status_code == 401
+    def in_one_piece(account: str = OTHER) -> httpx.Response:
+        return edge.push(b"x" * (largest + 1), account)
+
+    def streamed() -> httpx.Response:
+        return edge.http.post(f"/push/generic/{OTHER}", content=in_pieces(), headers=BEARER)
+
+    assert through_the_proxy(in_one_piece).status_code == 413
+    assert through_the_proxy(streamed).status_code == 413
+    assert through_the_proxy(lambda: in_one_piece("nobody")).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -539,7 +553,8 @@ def test_parameters_that_are_no_texts(edge: Edge) -> None:
 
 
 def test_twenty_four_megabytes_are_too_many(edge: Edge) -> None:
-    answer = edge.ask("query", {"sql": "SELECT length(?1) AS n", "params": ["x" * 24 * 2**20]})
+    too_large = {"sql": "SELECT length(?1) AS n", "params": ["x" * 24 * 2**20]}
+    answer = through_the_proxy(lambda: edge.ask("query", too_large))
     assert (answer.status_code, answer.json()["success"]) == (413, False)
     fits = edge.ask("query", {"sql": "SELECT length(?1) AS n", "params": ["x" * 1_900_000]})
     assert fits.json()["result"][0]["results"] == [{"n": 1_900_000}]
