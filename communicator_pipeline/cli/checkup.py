@@ -16,7 +16,7 @@ from communicator_pipeline.cli.finding import Finding
 from communicator_pipeline.language_model.configuration import read_configuration
 from communicator_pipeline.language_model.limits import trouble_with
 from communicator_pipeline.platforms import platforms
-from communicator_pipeline.storage import BACKEND_VARIABLE, Stores, home, open_stores
+from communicator_pipeline.storage import BACKEND_VARIABLE, Stores, home, is_cloudflare, open_stores
 from communicator_pipeline.storage.accounts import account_keys, load_account, users
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.notifications import troubled_targets
@@ -32,8 +32,12 @@ def checkup() -> list[Finding]:
     findings = [_python(), _sqlite(), _home(), _disk()]
     if findings[2].state == "failed":
         return findings
-    is_local = os.environ.get(BACKEND_VARIABLE, "local") != "cloudflare"
-    if not is_local:
+    try:
+        at_cloudflare = is_cloudflare()
+    except ValueError as error:
+        findings.append(Finding("backend", "failed", str(error), f"set {BACKEND_VARIABLE} right"))
+        return findings
+    if at_cloudflare:
         # Not at the top: its libraries take half a second, and most never need them.
         from communicator_pipeline.cli.cloudflare_checkup import cloudflare_findings
 
@@ -42,7 +46,7 @@ def checkup() -> list[Finding]:
         stores = open_stores(home())
     except Exception as error:
         advice = f"move {home() / 'communicator.db'} aside and restore it from a backup"
-        if not is_local:
+        if at_cloudflare:
             advice = "see what the findings on Cloudflare say"
         findings.append(Finding("database", "failed", str(error), advice))
         return findings

@@ -77,12 +77,12 @@ class LocalObjects:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         if if_match is None:
-            self._replace(path, content)
+            replace_file(path, content)
         else:
             with self._locked(path):
                 if self._etag(path) != if_match:
                     raise LostRace(f"{key} was changed by somebody else")
-                self._replace(path, content)
+                replace_file(path, content)
         return etag_of(content)
 
     def get(self, key: str) -> tuple[bytes, str]:
@@ -132,20 +132,6 @@ class LocalObjects:
         except FileNotFoundError:
             return ABSENT
 
-    def _replace(self, path: Path, content: bytes) -> None:
-        # Hidden while it is written: list() and a reader's glob must not meet a half file.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
         # flock dies with its process, so a killed writer blocks nobody. The lock file stays:
@@ -153,6 +139,22 @@ class LocalObjects:
         with path.with_name(f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole and durably: readers see what was there before, or all of this."""
+    # Hidden while it is written: list() and a reader's glob must not meet a half file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def _may_hold(folder: str, prefix: str) -> bool:

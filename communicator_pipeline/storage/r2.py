@@ -33,7 +33,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from communicator_pipeline.storage.metering import account_of_object
-from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectInfo
+from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectInfo, replace_file
 
 T = TypeVar("T")
 
@@ -384,16 +384,7 @@ class _Copies:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Whoever is killed leaves a hidden file, which `_sweep` takes. Synced, for a copy that a
         # power cut has emptied would stay.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        replace_file(path, content)
         if self._count(len(content)):
             self._sweep()
 

@@ -90,10 +90,6 @@ def model() -> Iterator[ModelServer]:
 class AnswersContract:
     """Subclasses have a fixture `box`: stores with the user ana and her account `ana-chat`."""
 
-    @pytest.fixture
-    def box(self) -> Stores:
-        raise NotImplementedError
-
     def test_what_is_kept_is_found_as_it_was(self, box: Stores) -> None:
         Accounts(box.database, "ana").add(LONGER, "generic", "Longer")
         answers = [
