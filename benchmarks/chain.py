@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.generate import DAYS
 from benchmarks.measure import Measured, folder_bytes, machine, measured, table
 from benchmarks.workspace import ACCOUNT, export_of, import_into
 from communicator_pipeline.chain import (
@@ -68,18 +69,20 @@ def scan(home: str) -> int:
     return int(lake.query(_SCAN_AND_WINDOW, {"raw": files})["rows"][0].as_py())
 
 
-def run(folder: Path, messages: int, together: bool) -> tuple[Measured, dict[str, Measured]]:
+def run(
+    folder: Path, messages: int, together: bool, days: int = DAYS
+) -> tuple[Measured, dict[str, Measured]]:
     """Import, then every asset in order; prints a table, returns scan and stages."""
     home = folder / f"home-{messages}"
     shutil.rmtree(home, ignore_errors=True)
-    taken = {"import": measured(import_into, home, export_of(folder, messages))}
+    taken = {"import": measured(import_into, home, export_of(folder, messages, days))}
     if together:
         taken["all assets"] = measured(materialise_all, home)
     else:
         for stage in STAGES:
             taken[stage] = measured(materialise, home, stage)
     bare = measured(scan, home)
-    print(f"\n{messages:,} messages")
+    print(f"\n{messages:,} messages on {days:,} days")
     rows = []
     for name, took in [*taken.items(), ("scan and window", bare)]:
         ratio = took.seconds / bare.seconds
@@ -118,29 +121,47 @@ def _row(name: str, took: Measured, messages: int, ratio: str) -> list[str]:
 
 
 def growth(all_taken: dict[int, dict[str, Measured]]) -> None:
-    """Processor time per message by size: equal numbers in a row mean linear growth."""
-    print("\nCPU µs per message")
+    """Processor time per message and peak memory by size: equal times in a row mean linear
+    growth, equal peaks that memory does not grow with the history."""
     sizes = sorted(all_taken)
     names: list[Any] = list(all_taken[sizes[0]])
-    rows = [
-        [name, *(f"{all_taken[n][name].cpu_seconds / n * 1e6:.1f}" for n in sizes)]
-        for name in names
-    ]
-    table(["", *(f"{n:,}" for n in sizes)], rows)
+    for what, number in (
+        ("CPU µs per message", lambda took, n: took.cpu_seconds / n * 1e6),
+        ("peak MB", lambda took, n: took.peak_mb),
+    ):
+        print(f"\n{what}")
+        rows = [
+            [
+                name,
+                *(f"{of[n]:.1f}" for n in sizes),
+                f"{of[sizes[-1]] / of[sizes[0]]:.2f}",
+            ]
+            for name in names
+            for of in [{n: number(all_taken[n][name], n) for n in sizes}]
+        ]
+        table(["", *(f"{n:,}" for n in sizes), "last : first"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.chain", description=__doc__)
     parser.add_argument("--messages", type=int, default=SIZES[0])
     parser.add_argument("--all", action="store_true", help="100,000, 300,000 and 1,000,000")
+    parser.add_argument(
+        "--history",
+        type=int,
+        metavar="TIMES",
+        help="beside it, a history so many times as long, of as many messages a day",
+    )
     parser.add_argument("--together", action="store_true", help="all assets in one process")
     parser.add_argument("--folder", type=Path, help="keep the files here")
     options = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
-        sizes = SIZES if options.all else (options.messages,)
-        taken = {size: run(folder, size, options.together)[1] for size in sizes}
+        sizes = dict.fromkeys(SIZES if options.all else (options.messages,), DAYS)
+        if options.history:
+            sizes[options.messages * options.history] = DAYS * options.history
+        taken = {n: run(folder, n, options.together, days)[1] for n, days in sizes.items()}
     if len(taken) > 1:
         growth(taken)
 

@@ -24,7 +24,7 @@ import orjson
 from communicator_pipeline.demo.exports import ACCOUNTS
 from communicator_pipeline.demo.script import load
 
-FIRST_DAY = date(2026, 8, 3)
+LAST_DAY = date(2026, 10, 31)
 DAYS = 90
 USERS = 200
 ACTIVE_PER_CHANNEL = 20
@@ -116,15 +116,16 @@ class Place:
         return f"{second}.{self.written % 1_000_000:06d}"
 
 
-def write_export(path: Path, messages: int, seed: int = 1) -> Counter[str]:
-    """Write the export; returns counts of what it holds. Memory does not grow with its size."""
+def write_export(path: Path, messages: int, seed: int = 1, days: int = DAYS) -> Counter[str]:
+    """Write the export of so many days; returns counts of what it holds. Memory does not grow with
+    its size."""
     random = Random(seed)
     chatter = Chatter(random)
     counts: Counter[str] = Counter()
     users = [f"U0BENCH{n:04d}" for n in range(USERS)]
     weights = {name: 1 / (place + 3) for place, (name, _, _) in enumerate(CHANNELS)}
-    days = [FIRST_DAY + timedelta(days=n) for n in range(DAYS)]
-    busy = {day: (WEEKEND if day.weekday() > 4 else 1) * random.uniform(0.7, 1.3) for day in days}
+    dates = [LAST_DAY - timedelta(days=days - 1 - n) for n in range(days)]
+    busy = {day: (WEEKEND if day.weekday() > 4 else 1) * random.uniform(0.7, 1.3) for day in dates}
     partial = path.with_suffix(".part")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         places = []
@@ -139,16 +140,16 @@ def write_export(path: Path, messages: int, seed: int = 1) -> Counter[str]:
             _write(archive, listed, entries)
         scale = messages / sum(busy.values()) / sum(weights.values())
         owed = 0.0  # fractions add up, so that the sum is what was asked for
-        for number, day in enumerate(days):
+        for number, day in enumerate(dates):
             for place in places:
                 owed += scale * busy[day] * weights[place.channel]
                 # What earlier days have promised counts, or the export would grow by it.
                 plans = place.later.pop(number, [])
                 wanted = max(round(owed) - len(plans), 0)
-                if number == DAYS - 1 and place is places[-1]:
+                if number == days - 1 and place is places[-1]:
                     wanted = max(messages - counts["messages"] - len(plans), 0)
                 owed -= wanted + len(plans)
-                items = list(_day(random, chatter, place, day, number, wanted, plans, counts))
+                items = list(_day(random, chatter, place, dates, number, wanted, plans, counts))
                 if items:
                     _write(archive, f"{place.folder}/{day.isoformat()}.json", items)
     partial.replace(path)
@@ -159,12 +160,13 @@ def _day(
     random: Random,
     chatter: Chatter,
     place: Place,
-    day: date,
+    dates: list[date],
     number: int,
     wanted: int,
     plans: list[Plan],
     counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
+    day = dates[number]
     midnight = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
     roots: dict[int, str] = {}  # id of a root's plan → its ts
     pending: dict[int, list[Plan]] = defaultdict(list)
@@ -187,7 +189,7 @@ def _day(
         for answer in pending[id(plan)]:
             answer.thread = roots[id(plan)]
             ahead = number + 1 + int(random.expovariate(1))
-            if random.random() < 0.1 and ahead < DAYS:
+            if random.random() < 0.1 and ahead < len(dates):
                 answer.second = random.randint(*SECONDS_OF_WORK)
                 place.later[ahead].append(answer)
             else:
@@ -282,8 +284,9 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="the ZIP to write")
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--days", type=int, default=DAYS)
     options = parser.parse_args()
-    counts = write_export(options.path, options.messages, options.seed)
+    counts = write_export(options.path, options.messages, options.seed, options.days)
     size = options.path.stat().st_size
     print(
         f"{options.path}: {size / 1e6:.1f} MB, "

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generate import ME, write_export
+from benchmarks.generate import DAYS, ME, write_export
 from communicator_pipeline.ingestion.exports import import_export, open_export
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.accounts import Accounts, add_user
@@ -15,12 +15,12 @@ USER = "bench"
 ACCOUNT = "bench-slack"
 
 
-def export_of(folder: Path, messages: int) -> Path:
+def export_of(folder: Path, messages: int, days: int = DAYS) -> Path:
     """The generated export of that size in the folder, written unless it is there."""
-    path = folder / f"slack-{messages}.zip"
+    path = folder / f"slack-{messages}-{days}.zip"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_export(path, messages)
+        write_export(path, messages, days=days)
     return path
 
 
