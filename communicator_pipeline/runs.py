@@ -33,7 +33,7 @@ from communicator_pipeline.wanted_runs import (
     RANGE_END,
     RANGE_START,
     WantedRun,
-    wanted_runs,
+    whole_runs,
 )
 
 REPOSITORY_TAGS = {".dagster/repository": "__repository__@communicator_pipeline"}
@@ -124,7 +124,7 @@ def materialise_touched(
     finished: list[FinishedRun] = []
     failed: dict[str, RunFailed] = {}
     for _ in range(MOST_ROUNDS):
-        runs = wanted_runs(
+        runs = whole_runs(
             day
             for day in work.dirty()
             if day.account not in failed and (accounts is None or day.account in accounts)
@@ -196,6 +196,7 @@ def run_range(
         run.first_month,
         run.last_month,
         run_config(chosen, preview),
+        run.tags,
     )
 
 
@@ -314,8 +315,10 @@ def execute(
     first: str,
     last: str,
     config: dg.RunConfig,
+    more_tags: Mapping[str, str] | None = None,
 ) -> FinishedRun:
     tags = {
+        **(more_tags or {}),
         RANGE_START: f"{account}|{first}",
         RANGE_END: f"{account}|{last}",
         ACCOUNT_TAG: account,

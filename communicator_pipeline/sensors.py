@@ -15,6 +15,7 @@ from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.voiding import sweep
 from communicator_pipeline.ingestion.push import drain
 from communicator_pipeline.jobs import UNFINISHED, deliver_replies, learn, refresh, run_config
+from communicator_pipeline.materialising import chosen_backlog
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.accounts import account_keys
@@ -25,18 +26,20 @@ from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import Workers
 from communicator_pipeline.wanted_runs import (
     ACCOUNT_TAG,
+    LANE_TAG,
+    LAUNCHED_SLICE_DAYS,
     UNSETTLED,
+    in_turn,
     wanted_delivery,
     wanted_learning,
     wanted_runs,
+    with_room,
 )
 
 
-def _accounts_at_work(context: dg.SensorEvaluationContext) -> set[str]:
-    """Accounts that have a run in the queue or under way: theirs is asked for when it is over,
-    else a long queue would fill with copies of the same work."""
-    unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    return {run.tags[ACCOUNT_TAG] for run in unfinished if ACCOUNT_TAG in run.tags}
+def _unfinished(context: dg.SensorEvaluationContext) -> list[dg.DagsterRun]:
+    """The runs in the queue or under way."""
+    return list(context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)))
 
 
 @dg.sensor(
@@ -44,7 +47,8 @@ def _accounts_at_work(context: dg.SensorEvaluationContext) -> set[str]:
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Registers accounts as partitions; drains the ingestion queue and runs exactly "
-    "the days that were touched, while no `communicator worker` does both sooner.",
+    "the days that were touched, while no `communicator worker` does both sooner. Beside a worker "
+    "it asks for history, if COMMUNICATOR_BACKLOG is `dagster`.",
 )
 def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
     opened = stores.open()
@@ -54,16 +58,24 @@ def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) ->
     mark_due(opened.database, now)
     known = set(context.instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(opened.database) if key not in known]
-    if Workers(opened.database).living(now):
+    has_worker = bool(Workers(opened.database).living(now))
+    if has_worker and chosen_backlog() != "dagster":
         return dg.SensorResult(
             dynamic_partitions_requests=[accounts.build_add_request(new)] if new else [],
             skip_reason=None if new else dg.SkipReason("a worker does it"),
         )
-    while drain(opened).taken:
+    while not has_worker and drain(opened).taken:
         pass
     fail_abandoned_runs(context.instance, work)
-    busy = _accounts_at_work(context)
-    runs = wanted_runs(day for day in work.unleased(now) if day.account not in busy)
+    unfinished = _unfinished(context)
+    # Asked for when the one before is over, else a long queue would fill with copies of the same.
+    busy = {(run.tags.get(ACCOUNT_TAG), run.tags.get(LANE_TAG)) for run in unfinished}
+    wanted = [
+        run
+        for run in wanted_runs(work.unleased(now), now.date(), LAUNCHED_SLICE_DAYS)
+        if (run.account, run.lane) not in busy and not (has_worker and run.lane == "live")
+    ]
+    runs = with_room(in_turn(wanted, {}), [run.tags.get(LANE_TAG) for run in unfinished])
     # Leased before they are asked for: if this tick is lost, the lease runs out and the days
     # are asked for again.
     work.lease([day for run in runs for day in run.days], now)
@@ -77,7 +89,9 @@ def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) ->
             for run in runs
         ],
         dynamic_partitions_requests=[accounts.build_add_request(new)] if new else [],
-        skip_reason=None if runs or new else dg.SkipReason("nothing was touched"),
+        skip_reason=None
+        if runs or new
+        else dg.SkipReason("all that was touched is asked for"),
     )
 
 

@@ -18,49 +18,51 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance
 
 from communicator_pipeline import runs
-from communicator_pipeline.delivery.clock import read_clock
 from communicator_pipeline.delivery.dispatch import due
-from communicator_pipeline.delivery.policies import approve_by_policy
-from communicator_pipeline.delivery.recovery import confirm_echoes, quiet_period
-from communicator_pipeline.delivery.voiding import raise_notices, sweep
+from communicator_pipeline.delivery.recovery import quiet_period
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.ingestion.edge_queue import Moved, move
-from communicator_pipeline.ingestion.poll import AT_ONCE, MAY_GO_ON, poll_history, poll_new
+from communicator_pipeline.ingestion.poll import (
+    AT_ONCE,
+    HISTORIES_AT_ONCE,
+    MAY_GO_ON,
+    next_accounts,
+    poll_history,
+    poll_new,
+)
 from communicator_pipeline.ingestion.pull import PullReport, unfinished_history
 from communicator_pipeline.ingestion.push import drain
+from communicator_pipeline.materialising import Backlog, BacklogProcess, Materialiser
 from communicator_pipeline.notifying.telling import note_news, tell
 from communicator_pipeline.retention import compact_landings, forget_what_is_over
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import created_at
-from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.connections import Connections, DueAccount
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.landing import Landing
-from communicator_pipeline.storage.metering import hand_over, on_behalf_of
+from communicator_pipeline.storage.metering import hand_over
 from communicator_pipeline.storage.model_retries import mark_due
 from communicator_pipeline.storage.outbox import has_any
 from communicator_pipeline.storage.queue import EDGE_FIGURES
 from communicator_pipeline.storage.settings import Settings
-from communicator_pipeline.storage.work import DirtyDay, WorkQueue
+from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import BEAT_EVERY, Workers
-from communicator_pipeline.wanted_runs import UNSETTLED, WantedRun, wanted_runs
+from communicator_pipeline.wanted_runs import UNSETTLED, Lane
 
 SETTLE_EVERY = timedelta(minutes=1)
 DELIVER_AGAIN_IN = timedelta(seconds=5)
 """After a run of deliveries that failed: the outbox knows what has become of each."""
 
-HISTORIES_AT_ONCE = 2
-"""Accounts whose history goes on at the same time: in places of their own, so that history never
-keeps what is new waiting."""
-
-FIRST_LEASE = timedelta(minutes=1)
-"""Until the run itself has leased its days, which it does when it begins."""
+MOST_UNDONE = 400
+"""Touched days of an account above which its history is not fetched on: more than a year waits
+already, and what is landed faster than it is understood helps nobody."""
 
 POLL_LOOK_EVERY = timedelta(seconds=1)
 CLEAR_UP_EVERY = timedelta(minutes=1)
@@ -84,9 +86,6 @@ FAULT_AGAIN = 5.0
 QUIET = ("ok", "busy", "not supported", "unfinished", "removed")
 """How a pull may end without anybody being told."""
 
-FAILED_RUN_AGAIN = (5, 30, 120, 600)
-"""Seconds after which an account whose run failed is tried again, each time longer."""
-
 log = logging.getLogger("communicator.worker")
 
 
@@ -102,26 +101,6 @@ class Worked:
     told: int = 0  # messages that a notification target took
 
 
-@dataclass
-class _Resting:
-    """An account whose run failed is left alone for a while; the others go on."""
-
-    failures: dict[str, int] = field(default_factory=dict)
-    until: dict[str, float] = field(default_factory=dict)  # of the monotonic clock
-
-    def failed(self, account: str) -> None:
-        count = self.failures.get(account, 0)
-        self.failures[account] = count + 1
-        self.until[account] = time.monotonic() + FAILED_RUN_AGAIN[min(count, 3)]
-
-    def worked(self, account: str) -> None:
-        self.failures.pop(account, None)
-        self.until.pop(account, None)
-
-    def rests(self, account: str) -> bool:
-        return self.until.get(account, 0.0) > time.monotonic()
-
-
 class Worker:
     """One worker. `step` does what there is to do now; `run` goes on until it is told to stop.
 
@@ -135,25 +114,27 @@ class Worker:
         instance: DagsterInstance,
         definitions: dg.Definitions,
         say: Callable[[str], None] = log.info,
+        backlog: Backlog = "here",
     ) -> None:
         self.worked = Worked()
         self._stores = stores
         self._instance = instance
-        self._job = runs.chain_job(definitions)
+        self._materialiser = Materialiser(stores, instance, runs.chain_job(definitions), say)
+        self._backlog = backlog
+        self._backlog_process = BacklogProcess()
         self._delivery_job = runs.delivery_job(definitions)
         self._learning_job = runs.learning_job(definitions)
         self._say = say
         self._workers = Workers(stores.database)
         self._work = WorkQueue(stores.database)
-        self._registered: set[str] = set()  # accounts that are partitions
         self._loops: list[threading.Thread] = []
         self._landings: dict[str, tuple[str, Landing]] = {}
-        self._resting = _Resting()
         self._stop = threading.Event()
         self._news = threading.Event()  # something has landed
         self._ailing: set[str] = set()  # parts of the work that met a fault the last time
-        self._polls: dict[str, Future[PullReport]] = {}
-        self._histories: dict[str, Future[PullReport]] = {}
+        self._polls: dict[DueAccount, Future[PullReport]] = {}
+        self._histories: dict[DueAccount, Future[PullReport]] = {}
+        self._wanted_histories: dict[DueAccount, None] = {}  # in the order in which they came
         self._pool = ThreadPoolExecutor(AT_ONCE, "poll")
         self._history_pool = ThreadPoolExecutor(HISTORIES_AT_ONCE, "history")
         self._telling: Future[int] | None = None
@@ -191,6 +172,7 @@ class Worker:
             thread.join()
         for pool in (self._history_pool, self._pool, self._telling_pool):
             pool.shutdown(wait=True, cancel_futures=True)
+        self._backlog_process.end()
         self._workers.leave()
 
     def _go_on(self, work: Callable[[], bool], wake: threading.Event) -> None:
@@ -274,34 +256,16 @@ class Worker:
         return drained.taken > drained.put_off
 
     def _materialise_first(self, now: datetime) -> bool:
-        touched = [d for d in self._work.unleased(now) if not self._resting.rests(d.account)]
-        if touched:
-            self._materialise(_first(touched), now)
-        return bool(touched)
-
-    def _materialise(self, run: WantedRun, now: datetime) -> None:
-        # Leased, so that a sensor beside us does not ask for the same; the run renews it.
-        self._work.lease(run.days, now, FIRST_LEASE)
+        """One run that is live; or see to it that the backlog is worked off."""
+        waiting = self._materialiser.waiting(now)
+        lanes: tuple[Lane, ...] = ("live", "backlog") if self._backlog == "here" else ("live",)
+        if self._backlog == "beside" and any(run.lane == "backlog" for run in waiting):
+            self._backlog_process.ensure()
         try:
-            if run.account not in self._registered:
-                runs.register_accounts(self._stores, self._instance)
-                self._registered.add(run.account)
-            with on_behalf_of(run.account):
-                finished = runs.run_range(self._instance, self._job, run)
-        except Exception as fault:
-            self.worked.failed_runs += 1
-            self._resting.failed(run.account)
-            self._work.release(run.days)
-            if not isinstance(fault, runs.RunFailed):
-                raise
-            self._work.give_back(fault.run_id)
-            self._say(str(fault))
-            return
-        self.worked.runs += 1
-        self._resting.worked(run.account)
-        self._messages_came(run.account)
-        days = ", ".join(day.day for day in run.days[:4]) + (" …" if len(run.days) > 4 else "")
-        self._say(f"{run.account}: {days} in {finished.seconds:.2f} s")
+            return self._materialiser.make_first(waiting, lanes)
+        finally:
+            self.worked.runs = self._materialiser.made
+            self.worked.failed_runs = self._materialiser.failed
 
     def _deliver(self, now: datetime) -> None:
         """Send what is due; once a minute, and at the start, settle what is not settled."""
@@ -331,33 +295,28 @@ class Worker:
         except runs.RunFailed as failed:
             self._say(str(failed))
 
-    def _messages_came(self, account: str) -> None:
-        """What new messages mean for replies that are on their way, or could be."""
-        database = self._stores.database
-        if has_any(database, ("approved", "unknown", "sent")):
-            confirm_echoes(database, account)
-            sweep(database, read_clock(), account)
-            raise_notices(database, read_clock(), account)
-        approve_by_policy(self._stores, account)
-
     def _poll(self, now: datetime) -> None:
         """Start pulls of due accounts in threads of their own; take up those that are done."""
-        for account, future in _taken_up(self._polls):
+        for asked, future in _taken_up(self._polls):
             self.worked.pulls += 1
             report = future.result()
             self._told(report)
-            if report.state in MAY_GO_ON:
-                self._go_on_with_history(account)
+            if report.state in MAY_GO_ON and self._may_go_on_with_history(asked.account):
+                self._wanted_histories[asked] = None
         for _, future in _taken_up(self._histories):
             self._told(future.result())
+        for asked in next_accounts([*self._wanted_histories], self._histories, HISTORIES_AT_ONCE):
+            del self._wanted_histories[asked]
+            self._histories[asked] = self._history_pool.submit(
+                poll_history, self._stores, asked.account, self._stop.is_set
+            )
         if now < self._next_poll:
             return
         self._next_poll = now + self._no_oftener_than(POLL_LOOK_EVERY)
-        for account in Connections(self._stores).due(now):
-            if account not in self._polls and len(self._polls) < AT_ONCE:
-                self._polls[account] = self._pool.submit(
-                    poll_new, self._stores, account, self._stop.is_set
-                )
+        for asked in next_accounts(Connections(self._stores).due(now), self._polls, AT_ONCE):
+            self._polls[asked] = self._pool.submit(
+                poll_new, self._stores, asked.account, self._stop.is_set
+            )
 
     def _tell(self, now: datetime) -> None:
         """Tell people what waits for them, in a thread of its own, one round at a time."""
@@ -376,11 +335,10 @@ class Worker:
         note_news(self._stores, failed_runs(self._instance), now)
         return tell(self._stores, now, note_made_digest(self._instance))
 
-    def _go_on_with_history(self, account: str) -> None:
-        if account in self._histories or unfinished_history(self._stores, account) is None:
-            return
-        self._histories[account] = self._history_pool.submit(
-            poll_history, self._stores, account, self._stop.is_set
+    def _may_go_on_with_history(self, account: str) -> bool:
+        return (
+            unfinished_history(self._stores, account) is not None
+            and self._work.depth(account) <= MOST_UNDONE
         )
 
     def _told(self, report: PullReport) -> None:
@@ -428,17 +386,10 @@ class Worker:
 
 
 def _taken_up(
-    futures: dict[str, Future[PullReport]],
-) -> list[tuple[str, Future[PullReport]]]:
+    futures: dict[DueAccount, Future[PullReport]],
+) -> list[tuple[DueAccount, Future[PullReport]]]:
     """Those that are done, taken out."""
-    done = [(account, future) for account, future in futures.items() if future.done()]
-    for account, _ in done:
-        del futures[account]
+    done = [(asked, future) for asked, future in futures.items() if future.done()]
+    for asked, _ in done:
+        del futures[asked]
     return done
-
-
-def _first(touched: list[DirtyDay]) -> WantedRun:
-    """The run to make first: of the account that was touched first, its newest stretch of months
-    before older ones, so that history does not keep what is new waiting."""
-    oldest = min(touched, key=lambda day: day.since)
-    return wanted_runs(day for day in touched if day.account == oldest.account)[-1]

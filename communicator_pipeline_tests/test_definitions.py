@@ -38,7 +38,7 @@ from communicator_pipeline.storage.inbox import Inbox
 from communicator_pipeline.storage.lake import stretches
 from communicator_pipeline.storage.preview import PreviewRefused, refuse_preview
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
-from communicator_pipeline.wanted_runs import wanted_runs
+from communicator_pipeline.wanted_runs import whole_runs
 from communicator_pipeline_tests.chain.test_chain import TALK
 from communicator_pipeline_tests.conftest import Fill, line
 
@@ -270,10 +270,10 @@ def test_a_run_that_was_lost_is_asked_for_again_when_its_lease_is_over(
 ) -> None:
     fill(*TALK)
     work, now = WorkQueue(stores.database), datetime.now(UTC)
-    first = wanted_runs(work.unleased(now))
+    first = whole_runs(work.unleased(now))
     work.lease(first[0].days, now)
     assert work.unleased(now + timedelta(minutes=9)) == []
-    again = wanted_runs(work.unleased(now + timedelta(minutes=11)))
+    again = whole_runs(work.unleased(now + timedelta(minutes=11)))
     assert again[0].run_key != first[0].run_key
 
 
@@ -284,7 +284,7 @@ def test_runs_are_wanted_per_account_and_stretch_of_months() -> None:
         DirtyDay("a", "2026-05-01", 1, "", ""),
         DirtyDay("b", "2026-02-01", 1, "", ""),
     ]
-    wanted = [(run.account, run.first_month, run.last_month) for run in wanted_runs(days)]
+    wanted = [(run.account, run.first_month, run.last_month) for run in whole_runs(days)]
     assert wanted == [
         ("a", "2026-01", "2026-02"),
         ("a", "2026-05", "2026-05"),

@@ -20,7 +20,7 @@ import pytest
 from dagster import DagsterInstance
 from fastapi.testclient import TestClient
 
-from communicator_pipeline import abandoned_runs, runs
+from communicator_pipeline import abandoned_runs, materialising, runs
 from communicator_pipeline import worker as worker_module
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.gateway.app import create_app
@@ -68,7 +68,7 @@ def worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Worker:
     # On a slow machine an account would have rested before the others are through.
-    monkeypatch.setattr(worker_module, "FAILED_RUN_AGAIN", (3_600,) * 4)
+    monkeypatch.setattr(materialising, "FAILED_RUN_AGAIN", (3_600,) * 4)
     return Worker(stores, instance, definitions)
 
 
@@ -245,7 +245,7 @@ def test_a_run_that_failed_is_tried_again_when_its_account_has_rested(
         all_done(worker)
     assert worker.worked.failed_runs == 1
     assert len(WorkQueue(stores.database).unleased(datetime.now(UTC))) == 1
-    worker._resting.worked(ACCOUNT)
+    worker._materialiser._resting.worked(ACCOUNT)
     all_done(worker)
     assert (worker.worked.runs, WorkQueue(stores.database).dirty()) == (1, [])
 
@@ -317,7 +317,7 @@ def test_history_of_many_accounts_keeps_none_waiting_for_what_is_new(
             worker.step()
             seen.add(connections.health(EXAMPLE).pulled_at)
             time.sleep(0.02)
-        assert len(worker._histories) > 2
+        assert len(worker._histories) + len(worker._wanted_histories) > 2
         began = time.monotonic()
         worker.stop()
         for pool in (worker._history_pool, worker._pool):

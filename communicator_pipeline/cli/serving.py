@@ -1,4 +1,4 @@
-"""`communicator worker`, `serve` and `backfill`: what runs on, and what fetches history."""
+"""`communicator worker`, `backlog`, `serve` and `backfill`: what runs on, what fetches history."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def worker() -> None:
     """
     from communicator_pipeline import runs
     from communicator_pipeline.definitions import defs
+    from communicator_pipeline.materialising import chosen_backlog
     from communicator_pipeline.worker import Worker
 
     _quiet()
@@ -48,7 +49,35 @@ def worker() -> None:
         opened = stores()
         with runs.open_instance() as instance:
             err.print("The worker is at work (Ctrl-C ends it)")
-            Worker(opened, instance, defs, _say).run()
+            Worker(opened, instance, defs, _say, chosen_backlog()).run()
+
+
+def backlog() -> None:
+    """Work off history that waits, newest first, until there is none: the worker starts it by
+    itself, with what is left of the processor."""
+    import threading
+
+    from communicator_pipeline import runs
+    from communicator_pipeline.definitions import defs
+    from communicator_pipeline.materialising import (
+        NICENESS,
+        Materialiser,
+        stop_with_parent,
+        work_off_backlog,
+    )
+
+    _quiet()
+    os.nice(NICENESS)
+    stop = threading.Event()
+    with errors_in_words():
+        opened = stores()
+        with runs.open_instance() as instance:
+            materialiser = Materialiser(opened, instance, runs.chain_job(defs), _say)
+            stop_with_parent(stop)
+            # In the main thread Dagster takes a signal for itself and ends the run under way.
+            working = threading.Thread(target=work_off_backlog, args=(materialiser, stop))
+            working.start()
+            working.join()
 
 
 def serve(

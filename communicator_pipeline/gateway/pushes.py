@@ -22,16 +22,19 @@ from communicator_pipeline.ingestion.push import (
 )
 from communicator_pipeline.platforms.protocol import Connection, Push
 from communicator_pipeline.storage import Stores
-from communicator_pipeline.storage.queue import LARGEST_BODY
+from communicator_pipeline.storage.queue import LARGEST_BODY, IngestionQueue
 
 CONNECTION_KEPT = 5.0
 """Seconds for which a connection is kept decrypted; a new secret counts after them."""
+
+FULL_LOOKED_UP_EVERY = 5.0  # seconds
 
 LONGEST_BODY = 10.0
 """Seconds that a body may take: whoever sends slowly holds memory, and is not a platform."""
 
 TOO_SLOW = Reply(408, b'{"error": "the body took too long"}')
 TOO_LARGE = Reply(413, b'{"error": "the body is larger than 1 MB"}')
+FULL = Reply(503, b'{"error": "too many pushes of this account wait: push it again later"}')
 NOT_WRITTEN = Reply(503, b'{"error": "not written: push it again"}')
 
 
@@ -39,6 +42,7 @@ def router(stores: Stores) -> APIRouter:
     """The push routes on these stores."""
     routes = APIRouter(tags=["push"])
     connections = _Connections(stores)
+    full = _Full(IngestionQueue(stores.database))
 
     @routes.post(
         "/push/{platform}/{account}",
@@ -46,7 +50,7 @@ def router(stores: Stores) -> APIRouter:
             401: {"description": "Not verified, or no such account"},
             408: {"description": "The body took too long"},
             413: {"description": "Larger than 1 MB"},
-            503: {"description": "Could not be verified or written"},
+            503: {"description": "Could not be verified or written, or too many pushes wait"},
         },
     )
     async def push(platform: str, account: str, request: Request) -> Response:
@@ -64,6 +68,8 @@ def router(stores: Stores) -> APIRouter:
         verdict = judge(*found, account, _push(request, body))
         if isinstance(verdict, Reply):
             return _response(verdict)
+        if account in full.accounts():
+            return _response(FULL)
         try:
             await request.app.state.queue_writer.put(verdict)
         except Exception:
@@ -105,6 +111,22 @@ class _Connections:
         return known[1]
 
 
+class _Full:
+    """The accounts of which too much waits, looked up every few seconds."""
+
+    def __init__(self, queue: IngestionQueue) -> None:
+        self._queue = queue
+        self._looked_up = float("-inf")
+        self._accounts: set[str] = set()
+
+    def accounts(self) -> set[str]:
+        now = time.monotonic()
+        if now - self._looked_up > FULL_LOOKED_UP_EVERY:
+            self._accounts = self._queue.full()
+            self._looked_up = now
+        return self._accounts
+
+
 async def _body(request: Request) -> bytes | None:
     """The body, or None if it is too large: whatever the header says, no more is read."""
     parts, size = [], 0
@@ -121,4 +143,5 @@ def _push(request: Request, body: bytes) -> Push:
 
 
 def _response(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, media_type=reply.content_type)
+    headers = {"retry-after": "60"} if reply is FULL else None
+    return Response(reply.body, reply.status, headers, reply.content_type)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 from communicator_pipeline.ingestion.pull import (
@@ -21,10 +22,14 @@ from communicator_pipeline.ingestion.pull import (
 )
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import NotFound
-from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.connections import Connections, DueAccount
 
 AT_ONCE = 8
 """Accounts that are asked at the same time: a pull mostly waits for its platform."""
+
+HISTORIES_AT_ONCE = 2
+"""Accounts whose history goes on at the same time: in places of their own, so that history never
+keeps what is new waiting."""
 
 HISTORY_STEP = timedelta(seconds=20)
 """How long an account's history goes on before what is new has its turn again; cursors allow it."""
@@ -36,14 +41,52 @@ is one on the whole account, or on history, nothing is asked."""
 log = logging.getLogger("communicator.poll")
 
 
+def next_accounts(
+    due: Sequence[DueAccount], under_way: Collection[DueAccount], places: int
+) -> list[DueAccount]:
+    """Those that may begin now, while so many places are taken: whose tenant and platform have the
+    fewest under way comes first, then who has waited longest.
+
+    A quarter of the places is left to tenants and platforms that have less than half of them: a
+    platform that answers slowly, or a tenant with a thousand accounts, never takes them all.
+    """
+    busy = list(under_way)
+    at_it = {account.account for account in busy}
+    waiting = [account for account in due if account.account not in at_it]
+    chosen: list[DueAccount] = []
+    while waiting and len(busy) < places:
+        tenants = Counter(account.tenant for account in busy)
+        platforms = Counter(account.platform for account in busy)
+        is_scarce = places - len(busy) <= places // 4
+        may = [
+            account
+            for account in waiting
+            if not is_scarce
+            or 2 * max(tenants[account.tenant], platforms[account.platform]) < places
+        ]
+        if not may:
+            break
+        # `min` takes the first of equals, and they are in order of waiting.
+        first = min(may, key=lambda a: (tenants[a.tenant], platforms[a.platform]))
+        waiting.remove(first)
+        busy.append(first)
+        chosen.append(first)
+    return chosen
+
+
 def poll(stores: Stores, now: datetime) -> Iterator[PullReport]:
     """Ask every account that is due, each once; reports as they come. `now` is UTC."""
     due = Connections(stores).due(now)
-    if not due:
-        return
-    with ThreadPoolExecutor(min(AT_ONCE, len(due)), "poll") as pool:
-        for future in as_completed([pool.submit(poll_one, stores, key) for key in due]):
-            yield future.result()
+    under_way: dict[Future[PullReport], DueAccount] = {}
+    with ThreadPoolExecutor(AT_ONCE, "poll") as pool:
+        while due or under_way:
+            for account in next_accounts(due, under_way.values(), AT_ONCE):
+                due.remove(account)
+                under_way[pool.submit(poll_one, stores, account.account)] = account
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                del under_way[future]
+                yield future.result()
 
 
 def poll_one(stores: Stores, account: str) -> PullReport:

@@ -57,6 +57,15 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class DueAccount:
+    """An account that wants to be pulled, and whose turn it takes."""
+
+    account: str
+    platform: str
+    tenant: str  # its owner (the first, if it has several); "" if nobody's
+
+
+@dataclass(frozen=True, slots=True)
 class Chats:
     """Which chats an account reads. Muted ones are read, and never ask for a reply."""
 
@@ -231,18 +240,20 @@ class Connections:
 
     # --- pulling
 
-    def due(self, now: datetime) -> list[str]:
+    def due(self, now: datetime) -> list[DueAccount]:
         """The accounts that want to be pulled now, the longest due first."""
         rows = self._database.execute(
-            "SELECT c.account FROM connections AS c LEFT JOIN platform_waits AS w "
-            "ON w.scope = 'account:' || c.account AND w.until > ?1 "
+            "SELECT c.account, a.platform, coalesce((SELECT min(m.user_id) "
+            "FROM account_members AS m WHERE m.account = c.account AND m.role = 'owner'), '') "
+            "AS tenant FROM connections AS c JOIN accounts AS a ON a.account = c.account "
+            "LEFT JOIN platform_waits AS w ON w.scope = 'account:' || c.account AND w.until > ?1 "
             "WHERE c.state = 'active' AND (c.next_pull_at <= ?1 OR c.next_pull_at > "
             "max(?2, strftime('%Y-%m-%dT%H:%M:%fZ', ?1, (2 * c.every_seconds) || ' seconds'))) "
             "AND (c.lease_until <= ?1 OR c.lease_until > ?2) "
             "AND w.scope IS NULL ORDER BY c.next_pull_at, c.account",
             (utc_text(now), utc_text(now + FURTHEST_AHEAD)),
         )
-        return [row["account"] for row in rows]
+        return [DueAccount(**row) for row in rows]
 
     def lease(self, account: str, now: datetime) -> str | None:
         """Take an account for a pull; returns the lease, or None if somebody is at it."""

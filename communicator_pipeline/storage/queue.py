@@ -21,6 +21,10 @@ MOST_FAILURES = 5
 MOST_LEASES = 25
 """A push that was taken so often and neither landed nor failed kills whoever takes it."""
 
+MOST_WAITING = 100_000
+"""Pushes of an account that may wait: above it platforms are told to come again later, which they
+do, and the disk is not filled by one of them."""
+
 REMEMBERED = timedelta(days=8)
 """How long a landed push is known by its key. Slack tries again for an hour, X and Telegram for a
 day; seven days are asked for."""
@@ -30,6 +34,15 @@ EDGE_FIGURES = "edge_queue"
 `oldest` (UTC, None if nothing does) and `dead`."""
 
 _MOST_BYTES = 16 * 2**20  # of bodies in one lease: a burst of large ones must fit into memory
+
+_MOST_SEEN = 20_000  # rows that one lease looks at, of all accounts together
+
+_WAITING = (  # account after account by the index: one costs a look, however much of it waits
+    "WITH RECURSIVE waiting (account) AS ("
+    "SELECT min(account) FROM pushes WHERE state = 'waiting' UNION ALL "
+    "SELECT (SELECT min(account) FROM pushes WHERE state = 'waiting' "
+    "AND account > waiting.account) FROM waiting WHERE waiting.account IS NOT NULL)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +93,33 @@ class IngestionQueue:
         self._database.batch(statements)
 
     def lease(self, most: int = 1_000, now: datetime | None = None) -> list[LeasedPush]:
-        """Take some that wait, the oldest first; nobody else gets them for the length of a
-        lease."""
+        """Take some that wait, of each account the oldest first; nobody else gets them for the
+        length of a lease. Accounts share `most`: a flood of one keeps no other waiting."""
         moment = now or datetime.now(UTC)
         if not self._database.execute(
             "SELECT 1 FROM pushes WHERE state = 'waiting' AND visible_at <= ? LIMIT 1",
             (utc_text(moment),),
         ):
             return []  # a look takes no lock: an idle worker looks ten times a second
+        accounts = self._database.execute(f"{_WAITING} SELECT count(account) AS n FROM waiting")
         rows = self._database.execute(
+            f"{_WAITING}, taken AS (SELECT p.push_id, octet_length(p.body) AS size, "
+            "row_number() OVER (PARTITION BY p.account ORDER BY p.push_id) AS turn "
+            "FROM waiting JOIN pushes AS p ON p.push_id IN (SELECT push_id FROM pushes AS q "
+            "WHERE q.state = 'waiting' AND q.account = waiting.account AND q.visible_at <= ?2 "
+            "ORDER BY q.push_id LIMIT ?5) ORDER BY turn, p.push_id LIMIT ?3) "
             "UPDATE pushes SET visible_at = ?1, leases = leases + 1 WHERE push_id IN ("
-            "SELECT push_id FROM (SELECT push_id, size, sum(size) OVER (ORDER BY push_id) AS total "
-            "FROM (SELECT push_id, octet_length(body) AS size FROM pushes "
-            "WHERE state = 'waiting' AND visible_at <= ?2 ORDER BY push_id LIMIT ?3)) "
+            "SELECT push_id FROM ("
+            "SELECT push_id, size, sum(size) OVER (ORDER BY turn, push_id) AS total FROM taken) "
             "WHERE total - size < ?4) "
             "RETURNING push_id, account, push_key AS key, body, failures, leases",
-            (utc_text(moment + LEASE), utc_text(moment), most, _MOST_BYTES),
+            (
+                utc_text(moment + LEASE),
+                utc_text(moment),
+                most,
+                _MOST_BYTES,
+                max(1, min(most, _MOST_SEEN // max(1, accounts[0]["n"]))),
+            ),
         )
         return sorted((LeasedPush(**row) for row in rows), key=lambda push: push.push_id)
 
@@ -157,6 +181,15 @@ class IngestionQueue:
             (account,),
         )[0]
         return QueueDepth(row["waiting"], row["oldest"], row["dead"])
+
+    def full(self) -> set[str]:
+        """The accounts of which no more is taken until some has landed."""
+        rows = self._database.execute(
+            "SELECT account FROM pushes WHERE state = 'waiting' GROUP BY account "
+            "HAVING count(*) >= ?",
+            (MOST_WAITING,),
+        )
+        return {row["account"] for row in rows}
 
     def forget_old(self, now: datetime) -> int:
         """Delete what landed, or whose dead letter was closed, and came so long ago that it is not

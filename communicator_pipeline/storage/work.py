@@ -39,6 +39,14 @@ class DirtyDay:
     since: str  # UTC, as `utc_text` spells it
     why: str
     leased_until: str = ""  # UTC; empty if nobody has been at work on it
+    tenant: str = ""  # the account's owner (the first, if it has several): whose turn it takes
+
+
+_COLUMNS = (
+    "account, day, mark, since, why, leased_until, coalesce((SELECT min(user_id) "
+    "FROM account_members AS m WHERE m.account = dirty_days.account AND m.role = 'owner'), '') "
+    "AS tenant"
+)
 
 
 class WorkQueue:
@@ -101,17 +109,25 @@ class WorkQueue:
         """All that is to be done, leased or not, in order of account and day. A message that a
         clock ahead of ours has dated tomorrow waits until then: its partition may not exist."""
         rows = self.database.execute(
-            "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
+            f"SELECT {_COLUMNS} FROM dirty_days "
             "WHERE mark > done_mark AND day <= ?2 AND (?1 IS NULL OR account = ?1) "
             "ORDER BY account, day",
             (account, _today()),
         )
         return [DirtyDay(**row) for row in rows]
 
+    def depth(self, account: str) -> int:
+        """How many of the account's days are to be done."""
+        rows = self.database.execute(
+            "SELECT count(*) AS n FROM dirty_days WHERE mark > done_mark AND account = ?",
+            (account,),
+        )
+        return int(rows[0]["n"])
+
     def unleased(self, now: datetime) -> list[DirtyDay]:
         """What nobody is at work on, or has been touched since somebody began."""
         rows = self.database.execute(
-            "SELECT account, day, mark, since, why, leased_until FROM dirty_days "
+            f"SELECT {_COLUMNS} FROM dirty_days "
             "WHERE mark > done_mark AND day <= ?2 AND (leased_until < ?1 OR mark > leased_mark) "
             "ORDER BY account, day",
             (utc_text(now), _today()),

@@ -170,3 +170,20 @@ def test_the_service_says_what_it_is_and_what_waits(connected: Stores, address: 
     assert ready.status_code == 200
     assert ready.json()["ingestion_queue"]["waiting"] == 1
     assert httpx.get(address + "/openapi.json").json()["paths"]["/push/{platform}/{account}"]
+
+
+def test_a_platform_is_put_off_while_too_much_of_its_account_waits(
+    connected: Stores, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("communicator_pipeline.storage.queue.MOST_WAITING", 2)
+    monkeypatch.setattr(pushes, "FULL_LOOKED_UP_EVERY", 0.0)
+    answers = [
+        httpx.post(address + URL, content=line(number), headers=HEADERS) for number in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 503]
+    assert answers[-1].headers["retry-after"] == "60"
+    assert "wait" in answers[-1].json()["error"]
+    assert IngestionQueue(connected.database).depth(ACCOUNT).waiting == 2
+    drain(connected)
+    again = httpx.post(address + URL, content=line(2), headers=HEADERS)
+    assert again.status_code == 200

@@ -313,7 +313,7 @@ def test_a_clock_that_was_once_ahead_keeps_nobody_waiting_for_years(
     ahead = datetime(2030, 1, 1, tzinfo=UTC)
     connections.note_success(EXAMPLE, ahead, False, ())
     assert connections.lease(EXAMPLE, ahead)
-    assert connections.due(NOW) == [EXAMPLE]
+    assert [due.account for due in connections.due(NOW)] == [EXAMPLE]
     assert pull_new(connected, EXAMPLE).state == "ok"
     assert connections.due(datetime.now(UTC)) == []
     connections.set_cadence(EXAMPLE, timedelta(days=30))
@@ -352,7 +352,7 @@ def test_trouble_of_a_window_is_the_windows_own(
     assert (health.trouble_kind, connections.failures(EXAMPLE)) == ("", 0)
     assert "channels:history" in connections.history(EXAMPLE)[0].trouble
     later = datetime.now(UTC) + timedelta(seconds=31)
-    assert connections.due(later) == [EXAMPLE]
+    assert [due.account for due in connections.due(later)] == [EXAMPLE]
 
 
 def test_history_goes_on_for_a_step_and_then_what_is_new_has_its_turn(
@@ -374,7 +374,7 @@ def test_history_goes_on_for_a_step_and_then_what_is_new_has_its_turn(
         assert poll_one(connected, EXAMPLE).state == "ok"
         far.append(int(connections.cursors(EXAMPLE, window_scope(window))["page"]))
     assert 0 < far[0] < far[1]
-    assert connections.due(datetime.now(UTC) + timedelta(seconds=31)) == [EXAMPLE]
+    assert [due.account for due in connections.due(datetime.now(UTC) + timedelta(seconds=31))] == [EXAMPLE]
     assert poll_history(connected, EXAMPLE, stop=lambda: True).state == "unfinished"
 
 

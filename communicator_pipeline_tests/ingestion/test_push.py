@@ -39,6 +39,11 @@ def connected(stores: Stores) -> Stores:
     return stores
 
 
+def connect(stores: Stores, *accounts: str) -> None:
+    for account in accounts:
+        add_account(stores, "ana", account, "generic", {"me": "ana", "push_key": KEY}, lambda f: "")
+
+
 def push(*lines: dict[str, Any] | str) -> Push:
     body = "\n".join(x if isinstance(x, str) else orjson.dumps(x).decode() for x in lines)
     return Push("POST", {"authorization": f"Bearer {KEY}"}, {}, body.encode())
@@ -300,3 +305,40 @@ def test_whoever_has_no_key_is_refused(
     assert receive(connected, "nonsense", account, forged).status == 401
     assert receive(connected, "slack", account, forged).status == 401
     assert IngestionQueue(connected.database).depth().waiting == 0
+
+
+def test_a_flood_of_one_account_keeps_no_other_waiting(stores: Stores) -> None:
+    connect(stores, "ana-flood", "ana-quiet", "ana-other")
+    queue = IngestionQueue(stores.database)
+    queue.put([QueuedPush("ana-flood", f"k{n}", "{}") for n in range(300)])
+    queue.put([QueuedPush("ana-quiet", "k", "{}"), QueuedPush("ana-other", "k", "{}")])
+    first = queue.lease(100)
+    assert len(first) == 100
+    assert {push.account for push in first} == {"ana-flood", "ana-quiet", "ana-other"}
+    flood = [push.key for push in first if push.account == "ana-flood"]
+    assert flood == [f"k{n}" for n in range(98)]
+    again = queue.lease(100)
+    assert [push.key for push in again] == [f"k{n}" for n in range(98, 198)]
+
+
+def test_of_very_many_accounts_the_one_that_waits_longest_comes_first(
+    stores: Stores,
+) -> None:
+    names = [f"ana-{number}" for number in range(6)]
+    connect(stores, *names)
+    queue = IngestionQueue(stores.database)
+    queue.put([QueuedPush(name, "k", "{}") for name in reversed(names)])
+    assert {push.account for push in queue.lease(2)} == {"ana-5", "ana-4"}
+
+
+def test_an_account_of_which_too_much_waits_is_full(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("communicator_pipeline.storage.queue.MOST_WAITING", 2)
+    connect(stores, "ana-flood", "ana-quiet")
+    queue = IngestionQueue(stores.database)
+    queue.put([QueuedPush("ana-flood", f"k{n}", "{}") for n in range(2)])
+    queue.put([QueuedPush("ana-quiet", "k", "{}")])
+    assert queue.full() == {"ana-flood"}
+    queue.acknowledge(push.push_id for push in queue.lease())
+    assert queue.full() == set()
