@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, cast, get_args
 
 import dagster as dg
@@ -29,8 +29,14 @@ from communicator_pipeline.delivery.voiding import raise_notices, sweep
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.metering import on_behalf_of
 from communicator_pipeline.storage.outbox import has_any
-from communicator_pipeline.storage.work import WorkQueue
-from communicator_pipeline.wanted_runs import Lane, WantedRun, in_turn, wanted_runs
+from communicator_pipeline.storage.work import DirtyDay, WorkQueue
+from communicator_pipeline.wanted_runs import (
+    Lane,
+    WantedRun,
+    first_live_day,
+    in_turn,
+    wanted_runs,
+)
 
 Backlog = Literal["beside", "here", "dagster"]
 """Who works off history: a process beside the worker, the worker itself when nothing is live, or
@@ -108,10 +114,18 @@ class Materialiser:
         self._resting = _Resting()
         self._served: dict[str, float] = {}  # tenant → of the monotonic clock
 
+    def live(self, now: datetime) -> list[WantedRun]:
+        """The wanted runs of today and yesterday that nobody is at, resting accounts' too, in the
+        order of their turns: a cheap look. `now` is UTC."""
+        today = now.date()
+        return self._in_turn(self._work.unleased(now, first_live_day(today)), today)
+
     def waiting(self, now: datetime) -> list[WantedRun]:
-        """The wanted runs that nobody is at, resting accounts' too, in the order of their turns.
-        `now` is UTC."""
-        return in_turn(wanted_runs(self._work.unleased(now), now.date()), self._served)
+        """All of the wanted runs that nobody is at, in the order of their turns."""
+        return self._in_turn(self._work.unleased(now), now.date())
+
+    def _in_turn(self, days: Sequence[DirtyDay], today: date) -> list[WantedRun]:
+        return in_turn(wanted_runs(days, today), self._served)
 
     def make_first(self, waiting: Collection[WantedRun], lanes: Collection[Lane]) -> bool:
         """Make the first of them that is of these lanes and whose account does not rest; False if

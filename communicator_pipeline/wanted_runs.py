@@ -123,20 +123,26 @@ def whole_runs(dirty: Iterable[DirtyDay]) -> list[WantedRun]:
     ]
 
 
+def first_live_day(today: date) -> str:
+    """The day from which on what is touched is live; `today` is the UTC date."""
+    return (today - timedelta(days=LIVE_DAYS - 1)).isoformat()
+
+
 def wanted_runs(
     dirty: Iterable[DirtyDay], today: date, most_days: int = SLICE_DAYS
 ) -> list[WantedRun]:
     """The runs that may be made now: for each account what is live, and the newest slice of its
     backlog. `today` is the UTC date; `most_days` the touched days in a slice, which holds whole
     months and at least one."""
-    first_live = (today - timedelta(days=LIVE_DAYS - 1)).isoformat()
+    live_from = first_live_day(today)
     runs = []
     for days in _by_account(dirty).values():
-        old = [day for day in days if day.day < first_live]
-        history = old if len(old) > FEW_DAYS else []
-        runs += whole_runs(day for day in days if day not in history)
-        if history:
-            runs.append(_newest_slice(history, most_days))
+        old = [day for day in days if day.day < live_from]
+        if len(old) <= FEW_DAYS:
+            runs += whole_runs(days)
+            continue
+        runs += whole_runs(day for day in days if day.day >= live_from)
+        runs.append(_newest_slice(old, most_days))
     return runs
 
 

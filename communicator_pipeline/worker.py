@@ -86,6 +86,13 @@ FAULT_AGAIN = 5.0
 QUIET = ("ok", "busy", "not supported", "unfinished", "removed")
 """How a pull may end without anybody being told."""
 
+LIVE: tuple[Lane, ...] = ("live",)
+EITHER: tuple[Lane, ...] = ("live", "backlog")
+
+LOOK_AT_ALL_RESTS = 20
+"""After a look at all touched days, so many times as long as it took: history is thousands of
+them."""
+
 log = logging.getLogger("communicator.worker")
 
 
@@ -122,6 +129,7 @@ class Worker:
         self._materialiser = Materialiser(stores, instance, runs.chain_job(definitions), say)
         self._backlog = backlog
         self._backlog_process = BacklogProcess()
+        self._next_look_at_all = 0.0  # of the monotonic clock
         self._delivery_job = runs.delivery_job(definitions)
         self._learning_job = runs.learning_job(definitions)
         self._say = say
@@ -256,16 +264,26 @@ class Worker:
         return drained.taken > drained.put_off
 
     def _materialise_first(self, now: datetime) -> bool:
-        """One run that is live; or see to it that the backlog is worked off."""
-        waiting = self._materialiser.waiting(now)
-        lanes: tuple[Lane, ...] = ("live", "backlog") if self._backlog == "here" else ("live",)
-        if self._backlog == "beside" and any(run.lane == "backlog" for run in waiting):
-            self._backlog_process.ensure()
+        """One run of what is live, or else of what else there is; history is left to whoever works
+        it off."""
         try:
-            return self._materialiser.make_first(waiting, lanes)
+            return self._materialiser.make_first(self._materialiser.live(now), LIVE) or (
+                self._materialise_older(now)
+            )
         finally:
             self.worked.runs = self._materialiser.made
             self.worked.failed_runs = self._materialiser.failed
+
+    def _materialise_older(self, now: datetime) -> bool:
+        if time.monotonic() < self._next_look_at_all:
+            return False
+        began = time.monotonic()
+        waiting = self._materialiser.waiting(now)
+        took = time.monotonic() - began
+        self._next_look_at_all = time.monotonic() + LOOK_AT_ALL_RESTS * took
+        if self._backlog == "beside" and any(run.lane == "backlog" for run in waiting):
+            self._backlog_process.ensure()
+        return self._materialiser.make_first(waiting, EITHER if self._backlog == "here" else LIVE)
 
     def _deliver(self, now: datetime) -> None:
         """Send what is due; once a minute, and at the start, settle what is not settled."""

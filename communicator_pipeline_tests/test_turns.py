@@ -250,7 +250,7 @@ def test_that_process_ends_with_its_worker(stores: Stores, fill: Fill) -> None:
     for month in ("2024-01", "2024-03", "2024-05", "2024-07", "2024-09"):
         month_of(fill, month)
     worker = subprocess.Popen(
-        [Path(sys.executable).with_name("communicator"), "worker"],
+        [sys.executable, "-m", "communicator_pipeline.cli", "worker"],
         stderr=subprocess.DEVNULL,
     )
     try:

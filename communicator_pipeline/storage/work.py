@@ -124,13 +124,13 @@ class WorkQueue:
         )
         return int(rows[0]["n"])
 
-    def unleased(self, now: datetime) -> list[DirtyDay]:
-        """What nobody is at work on, or has been touched since somebody began."""
+    def unleased(self, now: datetime, first_day: str = "") -> list[DirtyDay]:
+        """What nobody is at work on, or has been touched since somebody began; of the days from
+        `first_day` on."""
         rows = self.database.execute(
-            f"SELECT {_COLUMNS} FROM dirty_days "
-            "WHERE mark > done_mark AND day <= ?2 AND (leased_until < ?1 OR mark > leased_mark) "
-            "ORDER BY account, day",
-            (utc_text(now), _today()),
+            f"SELECT {_COLUMNS} FROM dirty_days WHERE mark > done_mark AND day BETWEEN ?3 AND ?2 "
+            "AND (leased_until < ?1 OR mark > leased_mark) ORDER BY account, day",
+            (utc_text(now), _today(), first_day),
         )
         return [DirtyDay(**row) for row in rows]
 
