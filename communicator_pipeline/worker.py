@@ -90,8 +90,8 @@ LIVE: tuple[Lane, ...] = ("live",)
 EITHER: tuple[Lane, ...] = ("live", "backlog")
 
 LOOK_AT_ALL_RESTS = 20
-"""After a look at all touched days, so many times as long as it took: history is thousands of
-them."""
+"""After a look at all touched days with history among them, so many times as long as it took: they
+are thousands."""
 
 log = logging.getLogger("communicator.worker")
 
@@ -279,10 +279,11 @@ class Worker:
             return False
         began = time.monotonic()
         waiting = self._materialiser.waiting(now)
-        took = time.monotonic() - began
-        self._next_look_at_all = time.monotonic() + LOOK_AT_ALL_RESTS * took
-        if self._backlog == "beside" and any(run.lane == "backlog" for run in waiting):
-            self._backlog_process.ensure()
+        if any(run.lane == "backlog" for run in waiting):
+            if self._backlog == "beside":
+                self._backlog_process.ensure()
+            took = time.monotonic() - began
+            self._next_look_at_all = time.monotonic() + LOOK_AT_ALL_RESTS * took
         return self._materialiser.make_first(waiting, EITHER if self._backlog == "here" else LIVE)
 
     def _deliver(self, now: datetime) -> None:

@@ -238,7 +238,7 @@ def test_a_worker_leaves_backlog_to_a_process_that_ends_when_it_is_done(
     assert process is not None
     worker.step()
     assert worker._backlog_process._process is process  # one is enough
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     assert WorkQueue(stores.database).dirty() == []
     assert worker.worked.runs == 0
     assert os.getpriority(os.PRIO_PROCESS, 0) == 0
@@ -259,7 +259,7 @@ def test_that_process_ends_with_its_worker(stores: Stores, fill: Fill) -> None:
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while os.path.exists(f"/proc/{child}"):
         assert time.monotonic() < deadline, "it goes on without its worker"
         time.sleep(0.1)

@@ -374,7 +374,8 @@ def test_history_goes_on_for_a_step_and_then_what_is_new_has_its_turn(
         assert poll_one(connected, EXAMPLE).state == "ok"
         far.append(int(connections.cursors(EXAMPLE, window_scope(window))["page"]))
     assert 0 < far[0] < far[1]
-    assert [due.account for due in connections.due(datetime.now(UTC) + timedelta(seconds=31))] == [EXAMPLE]
+    soon = datetime.now(UTC) + timedelta(seconds=31)
+    assert [due.account for due in connections.due(soon)] == [EXAMPLE]
     assert poll_history(connected, EXAMPLE, stop=lambda: True).state == "unfinished"
 
 
