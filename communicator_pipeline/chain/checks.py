@@ -114,11 +114,17 @@ def drafts_to_oneself(
 def drafts_already_answered(
     stores: Stores, partition: AccountMonth, scope: frozenset[str] = frozenset()
 ) -> list[Problem]:
-    """Drafts in conversations in which the user had the last word."""
+    """Drafts in conversations in which the user had the last word.
+
+    Elsewhere than in a direct message a word to somebody else leaves a question open: one that
+    replies to a message, or mentions people (`analysis/needs_reply.py`).
+    """
     return _drafts_where(
         stores,
         partition,
-        "arg_max(r.author_id, (r.sent_at, r.message_id)) IN (SELECT person_id FROM me)",
+        "arg_max(r.author_id IN (SELECT person_id FROM me) AND (r.channel_kind = 'dm' "
+        "OR (r.reply_to IS NULL AND coalesce(len(r.mentions), 0) = 0)), "
+        "(r.sent_at, r.message_id))",
     )
 
 

@@ -10,7 +10,7 @@ from communicator_pipeline.chain import checks
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.lake import Manifest, NewDays
 from communicator_pipeline_tests.chain.test_chain import NOVEMBER, TALK, run
-from communicator_pipeline_tests.conftest import Fill
+from communicator_pipeline_tests.conftest import Fill, line
 
 DAY = "2026-11-03"
 
@@ -83,3 +83,16 @@ def test_a_draft_where_only_the_user_spoke_is_found(filled: Stores, rule: object
     _spoil(filled, "raw_messages", _with(table, "author_id", ["ana"] * table.num_rows))
     assert pc.sum(pc.not_equal(_day(filled, "drafted_replies")["outcome"], "no_reply")).as_py() > 0
     assert rule(filled, NOVEMBER)  # type: ignore[operator]
+
+
+def test_a_word_to_somebody_else_is_no_answer(stores: Stores, fill: Fill) -> None:
+    """The account would be stuck: nothing that is done again changes what was said."""
+    fill(
+        line(1, f"{DAY}T09:00:00Z", "joe", "<@ana> can you send me the invoice?", mentions=["ana"]),
+        line(2, f"{DAY}T09:01:00Z", "ana", "<@kim> the printer works again", mentions=["kim"]),
+    )
+    run(stores)
+    assert len(set(_day(stores, "conversations")["conversation_id"].to_pylist())) == 1
+    [draft] = _day(stores, "drafted_replies").to_pylist()
+    assert draft["outcome"] != "no_reply"
+    assert checks.drafts_already_answered(stores, NOVEMBER) == []
