@@ -48,8 +48,7 @@ demo: install  ## Import made-up exports, materialise every asset, show the inbo
 dev: install  ## Start worker, gateway, sandbox, and Dagster's web UI and daemon on the same data
 	@$(BIN)/communicator doctor > /dev/null || $(BIN)/communicator doctor
 	@mkdir -p $(COMMUNICATOR_HOME)/dagster
-	@sed 's#[.]communicator/dagster#$(COMMUNICATOR_HOME)/dagster#' dagster.yaml \
-		> $(COMMUNICATOR_HOME)/dagster/dagster.yaml
+	@cp dagster.yaml $(COMMUNICATOR_HOME)/dagster/dagster.yaml
 	@$(BIN)/python -c 'from communicator_pipeline.runs import open_instance; open_instance().__enter__()'
 	@echo "Inbox: http://127.0.0.1:$(GATEWAY_PORT)/inbox   Dagster: http://127.0.0.1:$(PORT)   (Ctrl-C ends all)"
 	@export DAGSTER_HOME=$(COMMUNICATOR_HOME)/dagster; \

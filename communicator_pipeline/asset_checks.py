@@ -23,6 +23,7 @@ from communicator_pipeline.assets import (
 from communicator_pipeline.chain import checks, label_checks, memory_checks
 from communicator_pipeline.chain.checks import Problem, quiet_accounts
 from communicator_pipeline.chain.usage import costly_days
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import account_month
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores
@@ -34,7 +35,9 @@ Rule = Callable[[Stores, AccountMonth, frozenset[str]], list[Problem]]
 
 
 def _check(asset: dg.AssetsDefinition, name: str, rule: Rule) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
+    @dg.asset_check(
+        asset=asset, name=name, blocking=True, op_tags=on_queue("checks"), description=rule.__doc__
+    )
     def check(
         context: dg.AssetCheckExecutionContext, stores: StoresResource
     ) -> dg.AssetCheckResult:
@@ -59,7 +62,9 @@ def _account_check(
 ) -> dg.AssetChecksDefinition:
     """The same of an asset that is partitioned by account alone."""
 
-    @dg.asset_check(asset=asset, name=name, blocking=True, description=rule.__doc__)
+    @dg.asset_check(
+        asset=asset, name=name, blocking=True, op_tags=on_queue("checks"), description=rule.__doc__
+    )
     def check(
         context: dg.AssetCheckExecutionContext, stores: StoresResource
     ) -> dg.AssetCheckResult:
@@ -102,6 +107,7 @@ def _partitions(
 
 @dg.asset_check(
     asset=raw_messages,
+    op_tags=on_queue("checks"),
     description="Every connected account can be pulled; else which command repairs it.",
 )
 def accounts_can_be_pulled(stores: StoresResource) -> dg.AssetCheckResult:
@@ -117,6 +123,7 @@ def accounts_can_be_pulled(stores: StoresResource) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset=raw_messages,
+    op_tags=on_queue("checks"),
     description="Direct messages that used to come on X still do: X Chat is encrypted and cannot "
     "be read, so an account that moves there falls silent.",
 )
@@ -131,6 +138,7 @@ def direct_messages_still_come(stores: StoresResource) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset=usage,
+    op_tags=on_queue("checks"),
     description="No day cost more than the setting usage_alert_usd says: the whole installation, "
     "at list prices.",
 )

@@ -9,16 +9,21 @@ the same; `dagster.yaml` may name Dagster's classes instead at any time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 import sqlalchemy
+from dagster import DagsterInstance
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import QueuePool
+
+from communicator_pipeline.storage.vacuum import give_back
 
 BUSY_TIMEOUT = 60
 """Seconds that a writer waits for another one."""
@@ -98,9 +103,29 @@ class Runs(SqliteRunStorage):
         with self._engines.transaction() as connection:
             yield connection
 
+    def delete_run(self, run_id: str) -> None:
+        """With its tags, which Dagster leaves to a foreign key that SQLite does not look at."""
+        with self.connect() as connection:
+            connection.execute(RunTagsTable.delete().where(RunTagsTable.c.run_id == run_id))
+            connection.execute(RunsTable.delete().where(RunsTable.c.run_id == run_id))
+
     def dispose(self) -> None:
         super().dispose()
         self._engines.dispose()
+
+
+def shrink(instance: DagsterInstance, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    """Give the space of what was deleted back to the disk, where the instance's storages are SQLite
+    files; returns the bytes."""
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    addresses = {str(getattr(storage, "_conn_string", "")) for storage in storages}
+    freed = 0
+    for address in sorted(addresses):
+        if address.startswith("sqlite:"):
+            path = sqlalchemy.make_url(address).database or ""
+            with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
+                freed += give_back(connection, may_go_on)
+    return freed
 
 
 def _engine_of(address: str) -> Engine:

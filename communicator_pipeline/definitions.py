@@ -19,6 +19,7 @@ from communicator_pipeline.assets import (
     deliveries,
     usage,
 )
+from communicator_pipeline.executor import EXECUTOR
 from communicator_pipeline.jobs import JOBS
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.schedules import SCHEDULES
@@ -34,7 +35,7 @@ def build_definitions(resources: Mapping[str, object] | None = None) -> dg.Defin
         schedules=SCHEDULES,
         sensors=SENSORS,
         resources={"stores": StoresResource(), **(resources or {})},
-        executor=dg.in_process_executor,
+        executor=EXECUTOR,
     )
 
 

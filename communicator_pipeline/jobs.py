@@ -1,7 +1,7 @@
-"""The jobs: what is materialised together, in one process.
+"""The jobs: what is materialised together.
 
 Belongs here: selections and how they run. A process per step would cost 4 CPU seconds each, so
-every job uses the in-process executor.
+every job stays in one unless another executor is chosen (`executor.py`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,32 +22,37 @@ from communicator_pipeline.assets import (
 )
 from communicator_pipeline.assets.partition_runs import RunScope
 from communicator_pipeline.assets.shadows import ShadowScope
+from communicator_pipeline.dagster_records import prune
+from communicator_pipeline.dagster_storage import shrink
 from communicator_pipeline.delivery.dispatch import deliver_due
 from communicator_pipeline.delivery.policies import approve_by_policy
 from communicator_pipeline.delivery.recovery import recover
+from communicator_pipeline.executor import EXECUTOR, on_queue
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.ingestion.poll import poll
 from communicator_pipeline.notifying.telling import note_news, tell
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.retention import (
-    collect_lake_garbage,
     compact_landings,
     forget_what_is_over,
-    prune_superseded_runs,
+    shrink_database,
+    tidy_lake,
+    until,
 )
+from communicator_pipeline.retention_settings import read_retention
 from communicator_pipeline.storage.metering import hand_over
 
 refresh = dg.define_asset_job(
     "refresh",
     selection=dg.AssetSelection.assets(*CHAIN) - dg.AssetSelection.checks(*CONNECTION_CHECKS),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="A message's whole way, from the landing zone to the inbox.",
 )
 
 digest = dg.define_asset_job(
     "digest",
     selection=dg.AssetSelection.assets(daily_digest),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="The digest of a day.",
 )
 
@@ -55,41 +60,42 @@ digest = dg.define_asset_job(
 ledger = dg.define_asset_job(
     "ledger",
     selection=dg.AssetSelection.assets(deliveries),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="What became of a month's replies.",
 )
 
 price_usage = dg.define_asset_job(
     "price_usage",
     selection=dg.AssetSelection.assets(usage),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="What an account took of Cloudflare's services on a day, and what it costs.",
 )
 
 learn = dg.define_asset_job(
     "learn",
     selection=dg.AssetSelection.assets(*LEARNING),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="What people did with the drafts of an account, and what that teaches.",
 )
 
 compare = dg.define_asset_job(
     "compare",
     selection=dg.AssetSelection.assets(*COMPARING),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="Another prompt, model or memory set beside the live one, and the difference.",
 )
 
 connection_checks = dg.define_asset_job(
     "connection_checks",
     selection=dg.AssetSelection.checks(*CONNECTION_CHECKS),
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="Whether the connected accounts are well.",
 )
 
 
 @dg.op(
     pool="poll",
+    tags=on_queue("pull_due_accounts"),
     description="Ask every platform whose account is due; go on with history that was asked for.",
 )
 def pull_due_accounts(context: dg.OpExecutionContext, stores: StoresResource) -> None:
@@ -99,7 +105,7 @@ def pull_due_accounts(context: dg.OpExecutionContext, stores: StoresResource) ->
 
 
 @dg.job(
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="Stands in for `communicator worker`: all due accounts in one run.",
 )
 def pull() -> None:
@@ -108,6 +114,7 @@ def pull() -> None:
 
 @dg.op(
     pool="deliver",
+    tags=on_queue("send_due_replies"),
     description="Reconcile what is unknown; send every reply whose time has come, each once.",
 )
 def send_due_replies(context: dg.OpExecutionContext, stores: StoresResource) -> None:
@@ -130,7 +137,7 @@ def send_due_replies(context: dg.OpExecutionContext, stores: StoresResource) -> 
 
 
 @dg.job(
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     # Only the outbox tries again: a run that is repeated knows nothing of what has left.
     tags={"dagster/max_retries": "0"},
     description="Approved replies on their way: claimed, sent, recorded, reconciled.",
@@ -141,6 +148,7 @@ def deliver_replies() -> None:
 
 @dg.op(
     pool="notify",
+    tags=on_queue("tell_what_waits"),
     description="Tell people what cannot wait, their digest, and administrators what is wrong.",
 )
 def tell_what_waits(context: dg.OpExecutionContext, stores: StoresResource) -> None:
@@ -151,7 +159,7 @@ def tell_what_waits(context: dg.OpExecutionContext, stores: StoresResource) -> N
 
 
 @dg.job(
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     # What is told is in the database; a run that is repeated knows nothing of it.
     tags={"dagster/max_retries": "0"},
     description="Notifications that wait, each told once.",
@@ -160,31 +168,60 @@ def notify() -> None:
     tell_what_waits()
 
 
-@dg.op(description="Delete the files that no manifest has named for an hour.")
+@dg.op(
+    tags=on_queue("collect_garbage"),
+    description="Join the files of months that are over; delete those that no manifest names.",
+)
 def collect_garbage(context: dg.OpExecutionContext, stores: StoresResource) -> None:
-    files = collect_lake_garbage(stores.open(), datetime.now(UTC))
-    context.log.info("collected %s files", files)
+    opened = stores.open()
+    minutes = read_retention(opened.database).minutes_a_night
+    done = tidy_lake(opened, datetime.now(UTC), until(minutes / 2))
+    context.log.info(
+        "joined %s files, collected %s; %s",
+        done.joined,
+        done.collected,
+        "that was all" if done.is_through else "the rest is for the next night",
+    )
 
 
-@dg.op(description="Delete the runs of which every materialisation has a newer one.")
-def prune_runs(context: dg.OpExecutionContext) -> None:
+@dg.op(
+    tags=on_queue("prune_runs"),
+    description="Delete runs that are superseded; of old ones keep what is newest.",
+)
+def prune_runs(context: dg.OpExecutionContext, stores: StoresResource) -> None:
+    retention = read_retention(stores.open().database)
+    may_go_on = until(retention.minutes_a_night / 4)
     checks = [key for check in CHECKS for key in check.check_keys]
-    runs = prune_superseded_runs(context.instance, checks, datetime.now(UTC))
-    context.log.info("pruned %s runs", len(runs))
+    gone = prune(context.instance, checks, datetime.now(UTC), retention, may_go_on)
+    freed = shrink(context.instance, may_go_on)
+    context.log.info(
+        "%s runs went, of %s what is newest stays; %s rows and %s bytes of Dagster's",
+        gone.runs,
+        gone.condensed,
+        gone.rows,
+        freed,
+    )
 
 
-@dg.op(description="Join small files of the landing zone; forget pushes and answers that are over.")
+@dg.op(
+    tags=on_queue("tidy_up"),
+    description="Join small files of the landing zone; forget rows that are over.",
+)
 def tidy_up(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()
     now = datetime.now(UTC)
-    joined = compact_landings(opened, now)
+    may_go_on = until(read_retention(opened.database).minutes_a_night / 4)
+    joined = compact_landings(opened, now, may_go_on)
     hand_over(opened.database, now)
-    forgotten = forget_what_is_over(opened, now)
-    context.log.info("joined %s files, forgot %s things that are over", joined, forgotten)
+    forgotten = forget_what_is_over(opened, now, may_go_on)
+    freed = shrink_database(opened, may_go_on)
+    context.log.info(
+        "joined %s files, forgot %s things that are over, freed %s bytes", joined, forgotten, freed
+    )
 
 
 @dg.job(
-    executor_def=dg.in_process_executor,
+    executor_def=EXECUTOR,
     description="What grows is cut back: superseded files of the lake, superseded runs.",
 )
 def housekeeping() -> None:

@@ -6,7 +6,6 @@ belong here: what a run does (`assets/`), which days want one (`storage/work.py`
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,8 +20,9 @@ from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.abandoned_runs import PROCESS_TAG, fail_abandoned_runs, this_process
 from communicator_pipeline.chain.redrafting import Redrafted
+from communicator_pipeline.dagster_database import STORAGES, make_storage_once, sqlite_folder
 from communicator_pipeline.jobs import deliver_replies, digest, learn, refresh, run_config
-from communicator_pipeline.storage import Stores, home
+from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import stretches
 from communicator_pipeline.storage.landing import landed_months
@@ -68,43 +68,28 @@ Say = Callable[[FinishedRun], None]
 
 @contextmanager
 def open_instance() -> Iterator[DagsterInstance]:
-    """Dagster's instance: `$DAGSTER_HOME`'s, else the one whose storage is in Communicator's
-    home. Opened once before anything else uses it: several processes that create a fresh SQLite
-    home together break it for good."""
-    if os.environ.get("DAGSTER_HOME"):
-        with DagsterInstance.get() as instance:
-            yield instance
-        return
-    folder = home() / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    _make_storage_once(folder)
-    with DagsterInstance.from_ref(_reference(folder)) as instance:
+    """Dagster's instance: `$DAGSTER_HOME`'s, else one whose records are in Communicator's home or,
+    if `$COMMUNICATOR_DAGSTER_DATABASE` is set, there. Opened once before anything else uses it:
+    several processes that make its tables together get in each other's way. Raises
+    `DagsterDatabaseError` if the database cannot be used."""
+    chosen = os.environ.get("DAGSTER_HOME")
+    if not chosen or Path(chosen) == sqlite_folder():  # elsewhere the records are none of ours
+        make_storage_once()
+    with _instance() as instance:
         yield instance
 
 
-def _make_storage_once(folder: Path) -> None:
-    """Touch a new home's three storages under a lock, before anybody else can."""
-    made = folder / ".made"
-    if made.exists():
-        return
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if made.exists():
-            return
-        with DagsterInstance.from_ref(_reference(folder)) as instance:
-            instance.get_runs_count()
-            instance.all_asset_keys()
-            instance.all_instigator_state()
-        made.touch()
-
-
-def _reference(folder: Path) -> InstanceRef:
+def _instance() -> DagsterInstance:
+    if os.environ.get("DAGSTER_HOME"):
+        return DagsterInstance.get()
+    folder = sqlite_folder()
+    folder.mkdir(parents=True, exist_ok=True)
     clone = Path(__file__).resolve().parents[1]
     has_config = (clone / "dagster.yaml").is_file()
-    return InstanceRef.from_dir(
-        str(folder),
-        config_dir=str(clone if has_config else folder),
-        overrides=_storage_in(folder),
+    return DagsterInstance.from_ref(
+        InstanceRef.from_dir(
+            str(folder), config_dir=str(clone if has_config else folder), overrides=STORAGES
+        )
     )
 
 
@@ -265,7 +250,8 @@ def draft_run(
         ),
         limit=1,
     )
-    return found.records[0].run_id if found.records else None
+    # A condensed materialisation names no run: it is gone.
+    return (found.records[0].run_id or None) if found.records else None
 
 
 def note_redraft(
@@ -380,25 +366,3 @@ def _days_between(first_day: str, last_day: str, months: tuple[str, str]) -> lis
         days.append(first.isoformat())
         first += timedelta(days=1)
     return days
-
-
-def _storage_in(folder: Path) -> dict[str, object]:
-    """dagster.yaml's storage with absolute paths, so that any working directory will do."""
-    bases = {
-        "local_artifact_storage": ("dagster._core.storage.root", "LocalArtifactStorage", ""),
-        "run_storage": ("communicator_pipeline.dagster_storage", "Runs", "history"),
-        "event_log_storage": (
-            "communicator_pipeline.dagster_storage",
-            "EventLog",
-            "history",
-        ),
-        "schedule_storage": (
-            "dagster._core.storage.schedules",
-            "SqliteScheduleStorage",
-            "schedules",
-        ),
-    }
-    return {
-        name: {"module": module, "class": cls, "config": {"base_dir": str(folder / part)}}
-        for name, (module, cls, part) in bases.items()
-    }

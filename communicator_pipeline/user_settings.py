@@ -23,6 +23,7 @@ from communicator_pipeline.language_model.withholding import Withholding
 from communicator_pipeline.notifying.addresses import PRIVATE_SETTING, private_allowed
 from communicator_pipeline.notifying.telling import public_url
 from communicator_pipeline.notifying.when import read_quiet, read_time, read_zone
+from communicator_pipeline.retention_settings import RETENTION_SETTING, Retention, read_retention
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import Accounts, NotFound, account_owner
 from communicator_pipeline.storage.settings import Settings
@@ -124,6 +125,11 @@ INSTALLATION: dict[str, tuple[TypeAdapter[Any], str]] = {
     ALERT_SETTING: (
         TypeAdapter(Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]),
         "USD of Cloudflare's services in a day (UTC) beyond which a check warns",
+    ),
+    RETENTION_SETTING: (
+        TypeAdapter(Retention),
+        'how long is kept what may go, {"runs_days": 30, "failed_runs_days": 14}: what is not '
+        f"named is as it was at first; there are {', '.join(Retention.model_fields)}",
     ),
 }
 """The same of what holds for everybody, and whoever has the shell can set."""
@@ -256,4 +262,5 @@ def installation_values(stores: Stores) -> dict[str, Any]:
         "quiet_seconds": quiet_period(stores.database).total_seconds(),
         BUDGET_SETTING: Settings(stores.database, None).get(BUDGET_SETTING),
         ALERT_SETTING: Settings(stores.database, None).get(ALERT_SETTING),
+        RETENTION_SETTING: read_retention(stores.database).model_dump(),
     }

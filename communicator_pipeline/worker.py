@@ -41,7 +41,7 @@ from communicator_pipeline.ingestion.pull import PullReport, unfinished_history
 from communicator_pipeline.ingestion.push import drain
 from communicator_pipeline.materialising import Backlog, BacklogProcess, Materialiser
 from communicator_pipeline.notifying.telling import note_news, tell
-from communicator_pipeline.retention import compact_landings, forget_what_is_over
+from communicator_pipeline.retention import compact_landings, forget_what_is_over, until
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import created_at
 from communicator_pipeline.storage.connections import Connections, DueAccount
@@ -54,7 +54,7 @@ from communicator_pipeline.storage.queue import EDGE_FIGURES
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.storage.workers import BEAT_EVERY, Workers
-from communicator_pipeline.wanted_runs import UNSETTLED, Lane
+from communicator_pipeline.wanted_runs import UNSETTLED, Lane, WantedRun
 
 SETTLE_EVERY = timedelta(minutes=1)
 DELIVER_AGAIN_IN = timedelta(seconds=5)
@@ -67,6 +67,7 @@ already, and what is landed faster than it is understood helps nobody."""
 POLL_LOOK_EVERY = timedelta(seconds=1)
 CLEAR_UP_EVERY = timedelta(minutes=1)
 COMPACT_EVERY = timedelta(hours=1)
+MAY_TIDY = 0.1  # minutes: messages come before small files, and the night has more time
 
 MOVE_EVERY = timedelta(seconds=1)
 """A pull of the edge's queue is a call of Cloudflare's API: a quarter of those that it takes."""
@@ -264,19 +265,19 @@ class Worker:
         return drained.taken > drained.put_off
 
     def _materialise_first(self, now: datetime) -> bool:
-        """One run of what is live, or else of what else there is; history is left to whoever works
-        it off."""
+        """One run, of what is live before anything else; history is left to whoever works it off,
+        and is not looked at every time."""
         try:
-            return self._materialiser.make_first(self._materialiser.live(now), LIVE) or (
-                self._materialise_older(now)
-            )
+            if self._backlog == "here":
+                return self._materialiser.make_first(self._materialiser.waiting(now), EITHER)
+            is_due = time.monotonic() >= self._next_look_at_all
+            look = self._look_at_all if is_due else self._materialiser.live
+            return self._materialiser.make_first(look(now), LIVE)
         finally:
             self.worked.runs = self._materialiser.made
             self.worked.failed_runs = self._materialiser.failed
 
-    def _materialise_older(self, now: datetime) -> bool:
-        if time.monotonic() < self._next_look_at_all:
-            return False
+    def _look_at_all(self, now: datetime) -> list[WantedRun]:
         began = time.monotonic()
         waiting = self._materialiser.waiting(now)
         if any(run.lane == "backlog" for run in waiting):
@@ -284,7 +285,7 @@ class Worker:
                 self._backlog_process.ensure()
             took = time.monotonic() - began
             self._next_look_at_all = time.monotonic() + LOOK_AT_ALL_RESTS * took
-        return self._materialiser.make_first(waiting, EITHER if self._backlog == "here" else LIVE)
+        return waiting
 
     def _deliver(self, now: datetime) -> None:
         """Send what is due; once a minute, and at the start, settle what is not settled."""
@@ -377,9 +378,10 @@ class Worker:
         mark_due(self._stores.database, now)
         if now >= self._next_compact:
             self._next_compact = now + COMPACT_EVERY
-            compact_landings(self._stores, now)
+            may_go_on = until(MAY_TIDY)
+            compact_landings(self._stores, now, may_go_on)
             hand_over(self._stores.database, now)
-            forget_what_is_over(self._stores, now)
+            forget_what_is_over(self._stores, now, may_go_on)
 
     def _landing(self, account: str) -> Landing:
         """The account's landing zone, with its index kept in memory: 20 bytes per message. An

@@ -3,6 +3,7 @@ much of a fault test is done."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
@@ -19,12 +20,17 @@ from communicator_pipeline.platforms import platforms
 from communicator_pipeline.platforms.example import PLATFORM
 from communicator_pipeline.storage import Stores, open_stores
 from communicator_pipeline.storage.accounts import Accounts, add_user
+from communicator_pipeline_tests.infra.postgres import Postgres, running_postgres
 
 EXAMPLE = "ana-example"
 """The account of tests that talk to the example platform."""
 
+DAGSTER_DATABASE = "COMMUNICATOR_DAGSTER_DATABASE"
+
 Line = dict[str, object]
 Fill = Callable[..., None]
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +39,37 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMMUNICATOR_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.delenv("COMMUNICATOR_USER", raising=False)
+    monkeypatch.delenv(DAGSTER_DATABASE, raising=False)
+
+
+@pytest.fixture(scope="session")
+def dagster_server() -> Iterator[Postgres | None]:
+    """Where Dagster's records of the tests are if `TEST_DAGSTER` is `postgres`: in a server with a
+    database `template` that has Dagster's tables."""
+    if os.environ.get("TEST_DAGSTER") != "postgres":
+        yield None
+        return
+    from communicator_pipeline.dagster_database import make_tables, postgres_address
+
+    with running_postgres() as server:
+        url = postgres_address({DAGSTER_DATABASE: server.create("template")})
+        assert url is not None
+        make_tables(url)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _own_dagster_database(
+    dagster_server: Postgres | None, _own_home: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Each test has a database of its own there, and so have the processes that it starts."""
+    if dagster_server is None:
+        yield
+        return
+    name = f"test{next(_numbers)}"
+    monkeypatch.setenv(DAGSTER_DATABASE, dagster_server.create(name, template="template"))
+    yield
+    dagster_server.drop(name)
 
 
 @pytest.fixture(scope="session")

@@ -28,10 +28,10 @@ from communicator_pipeline.chain import checks as rules
 from communicator_pipeline.chain import label_checks as label_rules
 from communicator_pipeline.chain import memory_checks as memory_rules
 from communicator_pipeline.chain.analyses import _row as _real_row
+from communicator_pipeline.dagster_records import prune_superseded_runs, superseded
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.jobs import run_config
 from communicator_pipeline.resources import StoresResource
-from communicator_pipeline.retention import prune_superseded_runs, superseded
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import Accounts, add_user
 from communicator_pipeline.storage.inbox import Inbox

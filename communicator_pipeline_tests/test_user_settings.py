@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from communicator_pipeline import user_settings
+from communicator_pipeline.retention_settings import Retention
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import NotFound
 from communicator_pipeline.storage.settings import Settings
@@ -94,6 +95,7 @@ def test_what_holds_for_everybody_is_set_for_everybody(
         "quiet_seconds": 120.0,
         "model_budget_usd": None,
         "usage_alert_usd": None,
+        "retention": Retention().model_dump(),
     }
     change_installation(stores, "public_url", "https://inbox.example.org")
     change_installation(stores, "private_targets", False)
@@ -103,6 +105,7 @@ def test_what_holds_for_everybody_is_set_for_everybody(
         "quiet_seconds": 120.0,
         "model_budget_usd": None,
         "usage_alert_usd": None,
+        "retention": Retention().model_dump(),
     }
     for wrong in ("inbox.example.org", "javascript:alert(1)", "https://", "https://a b"):
         with pytest.raises(NotAValue):

@@ -6,6 +6,7 @@ import dagster as dg
 
 from communicator_pipeline.assets.partition_runs import RunScope, column_schema, each_month
 from communicator_pipeline.chain import attachments as chain
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import account_months
 from communicator_pipeline.resources import StoresResource
 
@@ -13,6 +14,7 @@ from communicator_pipeline.resources import StoresResource
 @dg.asset(
     partitions_def=account_months,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("attachments"),
     deps=["raw_messages"],
     kinds={"parquet"},
     group_name="ingestion",

@@ -7,6 +7,7 @@ import dagster as dg
 from communicator_pipeline.assets.partition_runs import column_schema
 from communicator_pipeline.assets.shadows import ShadowScope, each_month_of
 from communicator_pipeline.chain import comparison as chain
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import account_months
 from communicator_pipeline.resources import StoresResource
 
@@ -14,6 +15,7 @@ from communicator_pipeline.resources import StoresResource
 @dg.asset(
     partitions_def=account_months,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("comparison"),
     deps=["analyses", "drafted_replies", "shadow_analyses", "shadow_drafts"],
     kinds={"duckdb", "parquet"},
     group_name="comparing",

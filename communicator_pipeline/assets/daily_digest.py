@@ -7,6 +7,7 @@ import dagster as dg
 from communicator_pipeline.assets.partition_runs import RunScope
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import daily_digest as chain
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import account_days
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.preview import refuse_preview
@@ -15,6 +16,7 @@ from communicator_pipeline.storage.preview import refuse_preview
 @dg.asset(
     partitions_def=account_days,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("daily_digest"),
     deps=["raw_messages", "analyses", "drafted_replies"],
     kinds={"markdown"},
     group_name="answering",

@@ -8,6 +8,7 @@ import dagster as dg
 from communicator_pipeline.assets.partition_runs import column_schema
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import feedback as chain
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import StoresResource
 
@@ -18,6 +19,7 @@ MOST_MONTHS = 24
 @dg.asset(
     partitions_def=accounts,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("feedback"),
     deps=["drafted_replies"],
     kinds={"parquet"},
     group_name="answering",

@@ -6,6 +6,7 @@ import dagster as dg
 
 from communicator_pipeline.assets.partition_runs import RunScope, each_month, scope_of
 from communicator_pipeline.chain import inbox as chain
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import account_months
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.work import WorkQueue
@@ -23,6 +24,7 @@ CHAIN_NAMES = (
 @dg.asset(
     partitions_def=account_months,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("inbox"),
     deps=["raw_messages", "attachments", "conversations", "analyses", "drafted_replies"],
     kinds={"sqlite"},
     group_name="answering",

@@ -7,6 +7,7 @@ import dagster as dg
 from communicator_pipeline.analysis.train_label_model import Scores
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import label_models as chain
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import StoresResource
 
@@ -14,6 +15,7 @@ from communicator_pipeline.resources import StoresResource
 @dg.asset(
     partitions_def=accounts,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("label_models"),
     deps=["analyses"],
     kinds={"sklearn", "numpy"},
     group_name="understanding",

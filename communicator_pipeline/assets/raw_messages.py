@@ -14,6 +14,7 @@ from communicator_pipeline.assets.partition_runs import (
 )
 from communicator_pipeline.chain import raw_messages as chain
 from communicator_pipeline.chain.scope import Scope
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.ingestion.pull import fetch_missing
 from communicator_pipeline.messages import MESSAGE_SCHEMA
 from communicator_pipeline.partitions import account_months
@@ -29,6 +30,7 @@ fetches: a wait is no failure."""
 @dg.asset(
     partitions_def=account_months,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("raw_messages"),
     deps=[],
     kinds={"parquet"},
     group_name="ingestion",

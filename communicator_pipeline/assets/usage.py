@@ -6,6 +6,7 @@ import dagster as dg
 
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import usage as chain
+from communicator_pipeline.executor import on_queue
 from communicator_pipeline.partitions import account_days
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.cloudflare_prices import AS_OF, Priced
@@ -14,6 +15,7 @@ from communicator_pipeline.storage.cloudflare_prices import AS_OF, Priced
 @dg.asset(
     partitions_def=account_days,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=on_queue("usage"),
     kinds={"parquet"},
     group_name="operating",
     owners=["team:inbox"],

@@ -13,6 +13,7 @@ from communicator_pipeline.cli import (
     comparing,
     contacts,
     correcting,
+    dagster_moving,
     dead_letters,
     delivering,
     demo,
@@ -110,6 +111,7 @@ app.command("serve")(serving.serve)
 app.command("group")(trying.group_file)
 app.command("analyze")(trying.analyze_file)
 app.command("migrate")(running.migrate)
+app.command("move-dagster")(dagster_moving.move_dagster)
 app.command("doctor")(running.doctor)
 app.command("new-platform")(scaffolding.new_platform)
 app.command("demo")(demo.demo)

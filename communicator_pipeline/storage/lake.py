@@ -8,6 +8,10 @@ A day's file has a name of its own and is never changed. The manifest (day → f
 thing that is replaced, by compare-and-swap; whoever loses the race reads it again. Files that
 no manifest names are collected an hour later, so that a reader who holds an older manifest can
 finish.
+
+The days of a month that is over are joined into one file, a row group each. They are read by day
+as before, and their digests stay: no day has changed. One that changes all the same gets a file of
+its own again, until the month is joined once more.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ import os
 import re
 import secrets
 from calendar import monthrange
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -42,6 +47,16 @@ LARGEST_ATTACHMENT = 25 * 2**20
 """Bytes. Larger ones stay where they are, and are named."""
 
 COLLECT_AFTER = timedelta(hours=1)
+
+JOIN_AFTER = timedelta(days=14)
+"""A month is joined when it has been over for so long: late messages and edits have mostly come,"""
+
+JOIN_UNCHANGED = timedelta(days=2)
+"""and nothing in it has changed for so long. Rows that were replaced in a joined file go then."""
+
+LARGEST_JOINED = 32 * 2**20
+"""Bytes. A month of more becomes several files; one is held in memory while it is written."""
+
 _MOST_TRIES = 1_000  # each lost race is another writer's success: this many means a fault
 
 ACCOUNT_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -67,8 +82,14 @@ class DayFile:
 
     file: str
     rows: int
-    bytes: int
-    digest: str
+    bytes: int  # that a file of these rows alone has
+    digest: str  # of such a file
+    first_row: int | None = None  # in a file that holds several days: where this one's begin,
+    file_rows: int | None = None  # and how many there are in all
+
+    @property
+    def is_joined(self) -> bool:
+        return self.first_row is not None
 
 
 @dataclass(frozen=True)
@@ -182,7 +203,10 @@ class Lake:
     def read_day(self, asset: str, partition: AccountMonth, day: DayFile) -> pa.Table:
         """One day's rows, as written."""
         [address] = self.objects.addresses([_file_key(asset, partition, day.file)])
-        return pq.read_table(address, partitioning=None)
+        if day.first_row is None:
+            return pq.read_table(address, partitioning=None)
+        with pq.ParquetFile(address) as file:
+            return file.read_row_group(_row_group_at(file.metadata, day.first_row))
 
     def rows_by(
         self, column: str, asset: str, partition: AccountMonth, manifest: Manifest, day: str
@@ -196,20 +220,26 @@ class Lake:
     def day_files(
         self, asset: str, account: str, first: str = "", last: str = "9999-12-31"
     ) -> list[tuple[str, str]]:
-        """(address, day) of the asset's files for the days from `first` to `last`, in order."""
-        keys, days = [], []
+        """(address, day) of the asset's rows for the days from `first` to `last`, in order.
+
+        An address is for `query`: it says which rows are meant of a file that holds several days.
+        """
+        found: list[tuple[str, str, DayFile]] = []
         for month in self.months(asset, account):
             if not first[:7] <= month <= last[:7]:
                 continue
             partition = AccountMonth(account, month)
-            for day, entry in self.manifest(asset, partition).days.items():
-                if first <= day <= last:
-                    keys.append(_file_key(asset, partition, entry.file))
-                    days.append(day)
-        return list(zip(self.objects.addresses(keys), days, strict=True))
+            found += [
+                (_file_key(asset, partition, entry.file), day, entry)
+                for day, entry in self.manifest(asset, partition).days.items()
+                if first <= day <= last
+            ]
+        keys = list(dict.fromkeys(key for key, _, _ in found))
+        addresses = dict(zip(keys, self.objects.addresses(keys), strict=True))
+        return [(_address_of_rows(addresses[key], entry), day) for key, day, entry in found]
 
     def query(self, sql: str, tables: Mapping[str, Sequence[str] | pa.Table]) -> pa.Table:
-        """Run SQL over files of the lake (lists of addresses) and tables in memory, by name.
+        """Run SQL over rows of the lake (lists of addresses) and tables in memory, by name.
 
         An empty list of files cannot be queried: the caller knows then that there is nothing.
         """
@@ -218,10 +248,7 @@ class Lake:
                 if isinstance(source, pa.Table):
                     connection.register(name, source)
                 else:
-                    files = ", ".join(f"'{_quoted(address)}'" for address in source)
-                    connection.execute(
-                        f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet([{files}])"
-                    )
+                    connection.execute(f"CREATE TEMP VIEW {name} AS {_rows_at(source)}")
             answer: pa.Table = connection.sql(sql).to_arrow_table()
             return answer
 
@@ -240,6 +267,78 @@ class Lake:
         for info in garbage:
             self.objects.delete(info.key)
         return len(garbage)
+
+    def join(self, asset: str, partition: AccountMonth, now: datetime) -> int:
+        """Join the days' files of a month that is over and has not changed for a while, and
+        likewise what they hand over; returns how many files are replaced by fewer.
+
+        Killed half-way it leaves a file that no manifest names; done by two at once, one of them
+        has joined for nothing. A day that somebody replaces meanwhile stays replaced.
+        """
+        if now < end_of_day(last_day_of(partition.month)) + JOIN_AFTER:
+            return 0
+        before = self.manifest(asset, partition)
+        if now < _last_swap(before) + JOIN_UNCHANGED:
+            return 0
+        days = before.days
+        handed_over = {name: e for name, e in before.entries.items() if name not in days}
+        joined: dict[str, DayFile] = {}
+        for entries in (days, handed_over):
+            if _is_worth_joining(entries.values()):
+                for part in self._joinable(asset, partition, entries):
+                    joined |= self._write_joined(asset, partition, part)
+        if not joined:
+            return 0
+        for _ in range(_MOST_TRIES):
+            held = self.manifest(asset, partition)
+            still = {n: e for n, e in joined.items() if held.entries.get(n) == before.entries[n]}
+            if not still:
+                return 0
+            try:
+                self._swap(asset, partition, held, {**held.entries, **still})
+            except LostRace:
+                continue
+            gone = {before.entries[name].file for name in still}
+            return len(gone) - len({entry.file for entry in still.values()})
+        raise RuntimeError(f"{asset} {partition.key}: lost {_MOST_TRIES} races for the manifest")
+
+    def _joinable(
+        self, asset: str, partition: AccountMonth, entries: Mapping[str, DayFile]
+    ) -> list[dict[str, DayFile]]:
+        """The entries cut into those that can be in one file: of one schema, and not too much."""
+        keys = {name: _file_key(asset, partition, entry.file) for name, entry in entries.items()}
+        files = sorted(set(keys.values()))
+        addresses = dict(zip(files, self.objects.addresses(files), strict=True))
+        schemas = {key: pq.read_schema(address) for key, address in addresses.items()}
+        parts: dict[bytes, list[dict[str, DayFile]]] = defaultdict(lambda: [{}])
+        for name, entry in sorted(entries.items()):
+            of_schema = parts[schemas[keys[name]].serialize().to_pybytes()]
+            size = sum(held.bytes for held in of_schema[-1].values())
+            if of_schema[-1] and size + entry.bytes > LARGEST_JOINED:
+                of_schema.append({})
+            of_schema[-1][name] = entry
+        return [part for of_schema in parts.values() for part in of_schema]
+
+    def _write_joined(
+        self, asset: str, partition: AccountMonth, entries: Mapping[str, DayFile]
+    ) -> dict[str, DayFile]:
+        """One file of these entries' rows, a row group each; returns where they are in it."""
+        sink = io.BytesIO()
+        file = f"{min(entries)}-{secrets.token_hex(8)}.parquet"
+        rows = sum(entry.rows for entry in entries.values())
+        joined: dict[str, DayFile] = {}
+        writer: pq.ParquetWriter | None = None
+        first_row = 0
+        for name, entry in entries.items():
+            table = self.read_day(asset, partition, entry).combine_chunks()
+            writer = writer or pq.ParquetWriter(sink, table.schema, **_COMPRESSION)
+            writer.write_table(table, row_group_size=entry.rows)
+            joined[name] = replace(entry, file=file, first_row=first_row, file_rows=rows)
+            first_row += entry.rows
+        if writer is not None:
+            writer.close()
+            self.objects.put(_file_key(asset, partition, file), sink.getvalue())
+        return joined
 
     def put_content(self, content: bytes) -> str:
         """Keep an attachment under the SHA-256 of its content, which it returns."""
@@ -260,7 +359,7 @@ class Lake:
         held = {
             "version": 1,
             "generation": generation,
-            "entries": {day: asdict(entry) for day, entry in sorted(entries.items())},
+            "entries": {day: _written(entry) for day, entry in sorted(entries.items())},
             "replaced": replaced,
         }
         content = orjson.dumps(held, option=orjson.OPT_INDENT_2)
@@ -268,6 +367,68 @@ class Lake:
             raise AccountGone(f"the account {partition.account!r} was removed meanwhile")
         etag = self.objects.put(_manifest_key(asset, partition), content, if_match=before.etag)
         return Manifest(dict(sorted(entries.items())), etag, generation, replaced)
+
+
+def _written(entry: DayFile) -> dict[str, Any]:
+    """An entry for the manifest; of a file of one day as it was before files were joined."""
+    return {name: value for name, value in asdict(entry).items() if value is not None}
+
+
+def _last_swap(manifest: Manifest) -> datetime:
+    return datetime.fromtimestamp(manifest.generation / 1000, UTC)
+
+
+def _is_worth_joining(entries: Iterable[DayFile]) -> bool:
+    """Whether there are several files and one of them is not a joined one, or a joined one holds
+    rows that were replaced."""
+    held: dict[str, list[DayFile]] = defaultdict(list)
+    for entry in entries:
+        held[entry.file].append(entry)
+    alone = any(not entry.is_joined for of_file in held.values() for entry in of_file)
+    return (alone and len(held) > 1) or any(
+        entries[0].is_joined and sum(e.rows for e in entries) < (entries[0].file_rows or 0)
+        for entries in held.values()
+    )
+
+
+def _row_group_at(file: pq.FileMetaData, first_row: int) -> int:
+    begins = 0
+    for group in range(file.num_row_groups):
+        if begins == first_row:
+            return group
+        begins += file.row_group(group).num_rows
+    raise ValueError(f"no day begins at row {first_row} of this file: its manifest is of another")
+
+
+_ROWS_OF_FILE = re.compile(r"(.*)#rows=(\d+)-(\d+)", re.DOTALL)
+
+
+def _address_of_rows(address: str, day: DayFile) -> str:
+    """Where a day's rows are: the file, or `<file>#rows=<first>-<last>` of one that is shared."""
+    if day.first_row is None:
+        return address
+    return f"{address}#rows={day.first_row}-{day.first_row + day.rows - 1}"
+
+
+def _rows_at(addresses: Iterable[str]) -> str:
+    """SQL for the rows at these addresses."""
+    whole: list[str] = []
+    parts: dict[str, list[str]] = defaultdict(list)
+    for address in addresses:
+        if shared := _ROWS_OF_FILE.fullmatch(address):
+            file, first, last = shared.groups()
+            parts[file].append(f"file_row_number BETWEEN {first} AND {last}")
+        else:
+            whole.append(address)
+    selects = [
+        f"SELECT * EXCLUDE (file_row_number) FROM read_parquet('{_quoted(file)}', "
+        f"file_row_number = true) WHERE {' OR '.join(ranges)}"
+        for file, ranges in parts.items()
+    ]
+    if whole:
+        files = ", ".join(f"'{_quoted(address)}'" for address in whole)
+        selects.insert(0, f"SELECT * FROM read_parquet([{files}])")
+    return " UNION ALL BY NAME ".join(selects)
 
 
 @cache
@@ -309,8 +470,11 @@ def parquet_digest(table: pa.Table) -> str:
 def parquet_bytes(table: pa.Table) -> bytes:
     """The table as a Parquet file: the same rows give the same bytes."""
     sink = io.BytesIO()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd", compression_level=3)
+    pq.write_table(table.combine_chunks(), sink, **_COMPRESSION)
     return sink.getvalue()
+
+
+_COMPRESSION: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 
 
 def months_between(first: str, last: str) -> list[str]:

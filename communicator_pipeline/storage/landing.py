@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -28,7 +29,17 @@ import pyarrow.parquet as pq
 import xxhash
 
 from communicator_pipeline.messages import TIME, table_schema
-from communicator_pipeline.storage.lake import AccountMonth, Lake, parquet_bytes, texts
+from communicator_pipeline.storage.lake import (
+    JOIN_AFTER,
+    JOIN_UNCHANGED,
+    LARGEST_JOINED,
+    AccountMonth,
+    Lake,
+    end_of_day,
+    last_day_of,
+    parquet_bytes,
+    texts,
+)
 from communicator_pipeline.storage.objects import ObjectInfo
 from communicator_pipeline.storage.work import WorkQueue
 
@@ -68,7 +79,9 @@ _MOST_NAMED_DAYS = 8
 _SMALL = 2**20  # bytes: files below are joined,
 _JOINED = 8 * 2**20  # into files of so many bytes at most,
 _SETTLED = timedelta(hours=2)  # and nobody's intent stands any more; see ABANDONED_LANDING
-_FEW = 8  # unless there are fewer of them next to one another
+_FEW = 8  # unless there are fewer of them next to one another.
+# A month that is over and into which nothing comes any more ends as one file, if it is not large.
+_FEW_OF_OLD_MONTH = 2
 
 REPLACED_KEPT = timedelta(hours=1)
 """How long the files that were joined stay beside the joined one: longer than any reader takes from
@@ -274,9 +287,13 @@ def compact(lake: Lake, account: str, month: str, now: datetime) -> int:
     busy = _clear_replaced(lake, account, month, now)
     joined = 0
     settled = f"{int((now - _SETTLED).timestamp() * 1e6):016d}"
-    listed = lake.objects.list(f"landing/{account}/{month}/")
+    listed = list(lake.objects.list(f"landing/{account}/{month}/"))
     free = [info for info in listed if _name(info) < settled and _name(info) not in busy]
-    for run in _small_runs(free):
+    if _is_over(month, (_name(info) for info in listed), now):
+        runs = _small_runs(free, LARGEST_JOINED, LARGEST_JOINED, _FEW_OF_OLD_MONTH)
+    else:
+        runs = _small_runs(free, _SMALL, _JOINED, _FEW)
+    for run in runs:
         try:
             tables = [
                 pq.read_table(address, schema=ENVELOPE_SCHEMA, partitioning=None)
@@ -326,24 +343,39 @@ def _clear_replaced(lake: Lake, account: str, month: str, now: datetime) -> set[
     return busy
 
 
-def _small_runs(files: list[ObjectInfo]) -> list[list[ObjectInfo]]:
-    """Files in order of arrival, cut into runs that are worth joining."""
+def _is_over(month: str, names: Iterable[str], now: datetime) -> bool:
+    """Whether a month is over, and nothing has come into it for a while."""
+    unchanged = f"{int((now - JOIN_UNCHANGED).timestamp() * 1e6):016d}"
+    is_past = now >= end_of_day(last_day_of(month)) + JOIN_AFTER
+    return is_past and max(names, default="") < unchanged
+
+
+def _small_runs(files: list[ObjectInfo], small: int, most: int, few: int) -> list[list[ObjectInfo]]:
+    """Files in order of arrival, cut into runs that are worth joining: of at least `few` files that
+    are `small`, and `most` in all (bytes)."""
     runs: list[list[ObjectInfo]] = [[]]
     size = 0
     for info in sorted(files, key=_name):
-        if info.size > _SMALL or size + info.size > _JOINED:
+        if info.size > small or size + info.size > most:
             runs.append([])
             size = 0
-        if info.size <= _SMALL:
+        if info.size <= small:
             runs[-1].append(info)
             size += info.size
-    return [run for run in runs if len(run) >= _FEW]
+    return [run for run in runs if len(run) >= few]
 
 
 def landed_months(lake: Lake, account: str) -> list[str]:
     """The months for which something has landed, in order."""
     prefix = f"landing/{account}/"
     return sorted({i.key.removeprefix(prefix).split("/")[0] for i in lake.objects.list(prefix)})
+
+
+def crowded_months(lake: Lake, account: str) -> list[str]:
+    """The months for which `compact` may have something to do, in order."""
+    files = Counter(info.key.split("/")[2] for info in lake.objects.list(f"landing/{account}/"))
+    noted = {info.key.split("/")[2] for info in lake.objects.list(notes_of_joining(account))}
+    return sorted(noted | {month for month, count in files.items() if count > 1})
 
 
 def _version_hashes(keys: Hashes, digests: Hashes) -> Hashes:

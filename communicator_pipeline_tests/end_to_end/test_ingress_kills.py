@@ -2,7 +2,7 @@
 
 A real gateway takes pushes over a socket, a real worker lands them; both are killed again and again
 while events keep coming, until enough kills have met a push under way. Then every event that was
-acknowledged must be in `raw_messages`, once. `make test` kills 12 times, `make test-faults` 200.
+acknowledged must be in `raw_messages`, once. `make test` kills 6 times, `make test-faults` 200.
 """
 
 from __future__ import annotations
@@ -161,11 +161,11 @@ def _nothing_is_missing(stores: Stores, acknowledged: list[str], seed: int) -> N
     assert (depth.waiting, depth.dead) == (0, 0), f"seed {seed}: {depth}, {MOST_LEASES}"
 
 
-def test_twelve_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def test_six_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    acknowledged, met = kill_until(12, seed, _stores())
-    assert acknowledged > 12
-    assert met >= 3
+    acknowledged, met = kill_until(6, seed, _stores())
+    assert acknowledged > 6
+    assert met >= 1
 
 
 @pytest.mark.faults

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from communicator_pipeline.wanted_runs import ACCOUNT_TAG
+from communicator_pipeline.wanted_runs import ACCOUNT_TAG, LANE_TAG, TENANT_TAG
 
 CLONE = Path(__file__).resolve().parents[2]
 DOCKER = CLONE / "infra" / "docker"
@@ -183,23 +183,34 @@ def test_the_image_holds_the_versions_that_are_tested() -> None:
 
 
 def test_production_differs_from_one_machine_only_where_it_must() -> None:
-    for key in ("telemetry", "compute_logs", "run_coordinator", "run_monitoring", "retention"):
+    for key in ("telemetry", "compute_logs", "run_coordinator", "run_launcher", "run_monitoring"):
         assert PRODUCTION[key] == EMBEDDED[key], key
+    assert PRODUCTION["retention"] == EMBEDDED["retention"]
     assert set(EMBEDDED) - set(PRODUCTION) == {
         "run_storage",
         "event_log_storage",
         "schedule_storage",
     }
-    (limit,) = PRODUCTION["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert limit["key"] == ACCOUNT_TAG
-    assert limit["limit"] == 1
-    assert limit["value"] == {"applyLimitPerUniqueValue": True}
-    database = PRODUCTION["storage"]["postgres"]["postgres_db"]
+    database = PRODUCTION["storage"]["custom"]["config"]["postgres_db"]
     assert database["scheme"] == "postgresql+psycopg2"
     assert database["password"] == {"env": "DAGSTER_POSTGRES_PASSWORD"}
     for value in database.values():
         if isinstance(value, dict):
             assert value["env"] in SERVICES["daemon"]["environment"]
+
+
+@pytest.mark.parametrize("runs", [EMBEDDED, PRODUCTION], ids=["one machine", "containers"])
+def test_no_account_tenant_or_backlog_takes_all_places(runs: dict[str, Any]) -> None:
+    """The chart says the same as the containers' file; see below."""
+    places = runs["concurrency"]["runs"]["max_concurrent_runs"]
+    each = {"applyLimitPerUniqueValue": True}
+    assert runs["concurrency"]["runs"]["tag_concurrency_limits"] == [
+        {"key": ACCOUNT_TAG, "limit": 1, "value": each},
+        {"key": TENANT_TAG, "limit": max(1, places // 2), "value": each},
+        {"key": LANE_TAG, "limit": places - 1, "value": "backlog"},
+    ]
+    # Pools make a run wait inside its process, which the resident worker must never do.
+    assert "pools" not in runs["concurrency"]
 
 
 def test_the_chart_says_what_dagster_yaml_says() -> None:
@@ -213,7 +224,7 @@ def test_the_chart_says_what_dagster_yaml_says() -> None:
     assert daemon["runMonitoring"]["maxRuntimeSeconds"] == monitoring["max_runtime_seconds"]
     assert VALUES["telemetry"]["enabled"] is False
     assert VALUES["computeLogManager"]["type"] == "NoOpComputeLogManager"
-    assert VALUES["runLauncher"]["type"] == "K8sRunLauncher"
+    assert VALUES["runLauncher"]["type"] == "CustomRunLauncher"
     assert VALUES["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
     assert daemon["runRetries"]["enabled"] is False  # only the outbox sends again
     retention = PRODUCTION["retention"]
@@ -232,8 +243,6 @@ def test_the_chart_has_our_code_and_no_open_door() -> None:
     for part in (deployment, VALUES["dagsterWebserver"], VALUES["dagsterDaemon"]):
         assert part["podSecurityContext"]["runAsNonRoot"] is True
         assert part["securityContext"]["capabilities"]["drop"] == ["ALL"]
-    run = VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
-    assert run["podSpecConfig"]["securityContext"]["runAsNonRoot"] is True
     locked = re.search(r"^dagster==(\S+)", (CLONE / "requirements.lock").read_text(), re.M)
     assert locked
     assert f"--version {locked[1]} " in (KUBERNETES / "values.yaml").read_text()
@@ -257,7 +266,7 @@ def test_worker_and_gateway_are_confined_and_watched(name: str) -> None:
     assert {"startupProbe", "livenessProbe"} <= set(container)
     assert "memory" in container["resources"]["limits"]
     given = {one["name"] for one in container["env"]}
-    for value in PRODUCTION["storage"]["postgres"]["postgres_db"].values():
+    for value in PRODUCTION["storage"]["custom"]["config"]["postgres_db"].values():
         if isinstance(value, dict):
             assert value["env"] in given
     mounted = {one["name"] for one in container["volumeMounts"]}
@@ -287,6 +296,7 @@ def test_all_pods_together_stay_below_cloudflares_calls() -> None:
     (code,) = VALUES["dagster-user-deployments"]["deployments"]
     queue = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
     together = sum(map(calls, pods)) + calls(code["env"]) * (1 + queue["maxConcurrentRuns"])
+    together += calls(VALUES["dagsterWebserver"]["env"]) + calls(VALUES["dagsterDaemon"]["env"])
     assert together <= 1200
 
 

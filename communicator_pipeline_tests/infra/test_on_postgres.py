@@ -7,27 +7,30 @@ started by the containers' own commands, and Postgres is the distribution's.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from communicator_pipeline_tests.infra.postgres import (
+    Postgres,
+    free_port,
+    needs_postgres,
+    postgres,
+    until,
+)
+
+__all__ = ["postgres"]
+
 CLONE = Path(__file__).resolve().parents[2]
 DOCKER = CLONE / "infra" / "docker"
 BIN = DOCKER / ".venv" / "bin"
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-PASSWORD = "pass:word/@ of the tests"  # what an address would have to escape
 
 pytestmark = [
-    pytest.mark.peers,
+    *needs_postgres,
     pytest.mark.skipif(not BIN.exists(), reason="run `make -C infra/docker` first"),
-    pytest.mark.skipif(not POSTGRES, reason="needs Postgres: apt-get install postgresql"),
 ]
 
 CHAT = [
@@ -43,80 +46,14 @@ CHAT = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Postgres with an empty database `dagster`, on a port of its own."""
-    folder = tmp_path_factory.mktemp("postgres")
-    tools = POSTGRES[-1].parent
-    user = None
-    if os.geteuid() == 0:  # Postgres refuses to be root
-        user = "nobody"
-        for parent in (folder, *folder.parents[:3]):
-            parent.chmod(0o755)
-        shutil.chown(folder, user)
-    secret = folder / "password"
-    secret.write_text(PASSWORD)
-    if user:
-        shutil.chown(secret, user)
-    subprocess.run(
-        [
-            tools / "initdb",
-            *("--pgdata", folder / "data", "--username", "dagster"),
-            *("--pwfile", secret, "--auth", "scram-sha-256", "--no-sync"),
-        ],
-        user=user,
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    port = free_port()
-    server = subprocess.Popen(
-        [
-            tools / "postgres",
-            *("-D", folder / "data", "-p", str(port), "-k", folder, "-c", "fsync=off"),
-            *("-c", "listen_addresses=127.0.0.1"),
-        ],
-        user=user,
-        cwd=folder,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: subprocess.run([tools / "pg_isready", "-q", "-h", folder, "-p", str(port)]))
-        subprocess.run(
-            [tools / "createdb", "-h", folder, "-p", str(port), "-U", "dagster", "dagster"],
-            check=True,
-            env={"PGPASSWORD": PASSWORD},
-        )
-        yield port
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def until(ask: object, seconds: float = 60) -> None:
-    """Ask until it succeeds."""
-    assert callable(ask)
-    deadline = time.monotonic() + seconds
-    while ask().returncode != 0:
-        assert time.monotonic() < deadline, "it has not come up"
-        time.sleep(0.2)
-
-
-@pytest.fixture(scope="module")
-def environment(postgres: int, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """As in the containers, with this Postgres. Dagster's home holds what the image puts there."""
     home = tmp_path_factory.mktemp("dagster")
     written = (DOCKER / "dagster.yaml").read_text()
     assert "port: 5432" in written
     (home / "dagster.yaml").write_text(
-        written.replace("port: 5432", f"port: {postgres}").replace(
+        written.replace("port: 5432", f"port: {postgres.port}").replace(
             "/tmp/dagster", str(tmp_path_factory.mktemp("artifacts"))
         )
     )
@@ -125,10 +62,7 @@ def environment(postgres: int, tmp_path_factory: pytest.TempPathFactory) -> dict
         "HOME": str(tmp_path_factory.mktemp("nothing")),
         "DAGSTER_HOME": str(home),
         "COMMUNICATOR_HOME": str(tmp_path_factory.mktemp("volume") / "home"),
-        "DAGSTER_POSTGRES_HOST": "127.0.0.1",
-        "DAGSTER_POSTGRES_DATABASE": "dagster",
-        "DAGSTER_POSTGRES_USER": "dagster",
-        "DAGSTER_POSTGRES_PASSWORD": PASSWORD,
+        **postgres.variables(),
     }
 
 
@@ -173,7 +107,7 @@ def test_a_message_goes_through_the_chain_and_its_run_is_in_postgres(
             " print(i.get_concurrency_config().run_queue_config)\n",
         )
     ).splitlines()
-    assert seen[0] == "PostgresEventLogStorage PostgresRunStorage"
+    assert seen[0] == "PostgresEvents PostgresRuns"
     assert seen[1] == "['SUCCESS']"
     assert "|2026-11" in seen[2]
     assert "communicator/account" in seen[3]
@@ -222,7 +156,7 @@ def test_code_location_daemon_and_web_ui_start_by_their_commands_and_are_healthy
                     stderr=subprocess.DEVNULL,
                 )
             )
-            until(lambda service=service: check(service), 120)
+            until(lambda service=service: check(service).returncode == 0, 120)
         worked(
             run(
                 environment,
@@ -235,7 +169,7 @@ def test_code_location_daemon_and_web_ui_start_by_their_commands_and_are_healthy
             "with I.get() as i: runs = i.get_runs(F(job_name='housekeeping'))\n"
             "raise SystemExit({run.status.value for run in runs} != {'SUCCESS'})"
         )
-        until(lambda: run(environment, "python", "-c", code), 120)
+        until(lambda: run(environment, "python", "-c", code).returncode == 0, 120)
     finally:
         for process in reversed(started):
             process.terminate()
@@ -256,11 +190,11 @@ def test_the_worker_is_healthy_while_it_lives(environment: dict[str, str]) -> No
         stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: run(environment, *check))
+        until(lambda: run(environment, *check).returncode == 0)
     finally:
         worker.terminate()
         worker.wait(60)
-    until(lambda: subprocess.CompletedProcess([], run(environment, *check).returncode - 1))
+    until(lambda: run(environment, *check).returncode == 1)
 
 
 def test_dagster_writes_only_where_the_containers_let_it(environment: dict[str, str]) -> None:

@@ -9,10 +9,19 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pytest
 
-from communicator_pipeline.storage.lake import AccountMonth, Lake, Manifest, NewDays, carry_of
+from communicator_pipeline.storage import lake as lake_module
+from communicator_pipeline.storage.lake import (
+    AccountMonth,
+    Lake,
+    Manifest,
+    NewDays,
+    carry_of,
+    parquet_digest,
+)
 from communicator_pipeline.storage.objects import ABSENT, LocalObjects, LostRace
 
 PARTITION = AccountMonth("ana", "2026-11")
@@ -166,3 +175,219 @@ def test_a_killed_writer_blocks_nobody_and_tears_nothing(tmp_path: Path) -> None
     before = lake.manifest("t", PARTITION).days[DAY].rows
     _add(lake, 5)
     assert lake.manifest("t", PARTITION).days[DAY].rows == before + 1
+
+
+# --- months that are over are joined --------------------------------------------------------------
+
+LATER = datetime.now(UTC) + timedelta(days=400)
+"""When November 2026 is over, and nothing in it has changed for long."""
+
+
+def _month(lake: Lake, days: int = 9) -> Manifest:
+    """A month of days that each hand something over."""
+    tables: dict[str, pa.Table | None] = {}
+    for number in range(1, days + 1):
+        day = f"2026-11-{number:02d}"
+        tables[day] = pa.table({"day": [day] * number, "value": list(range(number))})
+        tables[carry_of(day)] = pa.table({"left": [number]})
+    return lake.update("t", PARTITION, lambda manifest: tables)[0]
+
+
+def _rows(lake: Lake, first: str = "", last: str = "9999-12-31") -> list[tuple[str, int]]:
+    files = [address for address, _ in lake.day_files("t", "ana", first, last)]
+    found = lake.query("SELECT day, value FROM t ORDER BY day, value", {"t": files})
+    return [(row["day"], row["value"]) for row in found.to_pylist()]
+
+
+def _files(lake: Lake) -> list[str]:
+    listed = [info.key for info in lake.objects.list("lake/t/ana/2026-11/")]
+    return [key for key in listed if key.endswith(".parquet")]
+
+
+def _tidy(lake: Lake, now: datetime = LATER) -> None:
+    lake.join("t", PARTITION, now)
+    lake.collect_garbage("t", PARTITION, now + timedelta(hours=2))
+
+
+def test_a_month_that_is_over_becomes_a_file_and_is_read_as_before(lake: Lake) -> None:
+    before = _month(lake)
+    rows, some = _rows(lake), _rows(lake, "2026-11-04", "2026-11-06")
+    assert lake.join("t", PARTITION, LATER) == 16
+    lake.collect_garbage("t", PARTITION, LATER + timedelta(hours=2))
+    assert len(_files(lake)) == 2  # the days, and what they hand over
+    after = lake.manifest("t", PARTITION)
+    assert _rows(lake) == rows
+    assert _rows(lake, "2026-11-04", "2026-11-06") == some
+    assert {name: e.digest for name, e in after.entries.items()} == {
+        name: e.digest for name, e in before.entries.items()
+    }
+    assert (after.rows, after.bytes) == (before.rows, before.bytes)
+    for name, entry in after.entries.items():
+        assert parquet_digest(lake.read_day("t", PARTITION, entry)) == entry.digest, name
+    assert lake.rows_by("value", "t", PARTITION, after, "2026-11-03").keys() == {0, 1, 2}
+    assert lake.join("t", PARTITION, LATER + timedelta(days=9)) == 0
+
+
+def test_a_month_under_way_or_just_changed_is_left_alone(lake: Lake) -> None:
+    _month(lake)
+    over = datetime(2026, 12, 1, tzinfo=UTC)
+    assert lake.join("t", PARTITION, over + timedelta(days=13, hours=23)) == 0
+    changed = datetime.fromtimestamp(lake.manifest("t", PARTITION).generation / 1000, UTC)
+    assert lake.join("t", AccountMonth("ana", "2020-01"), changed) == 0
+    past = AccountMonth("ana", "2020-01")
+    for day in ("2020-01-01", "2020-01-02"):
+        lake.update("t", past, lambda _, day=day: {day: _table(1)})  # type: ignore[misc]
+    changed = datetime.fromtimestamp(lake.manifest("t", past).generation / 1000, UTC)
+    assert lake.join("t", past, changed + timedelta(days=1, hours=23)) == 0
+    assert lake.join("t", past, changed + timedelta(days=2)) == 1
+
+
+def test_what_is_written_again_unchanged_changes_nothing(lake: Lake) -> None:
+    _month(lake)
+    _tidy(lake)
+    before = lake.manifest("t", PARTITION)
+    assert _month(lake) == before
+
+
+def test_a_day_that_changes_gets_a_file_of_its_own_and_is_joined_again(lake: Lake) -> None:
+    _month(lake)
+    _tidy(lake)
+    new = pa.table({"day": ["2026-11-02"], "value": [77]})
+    lake.update("t", PARTITION, lambda manifest: {"2026-11-02": new})
+    assert len(_files(lake)) == 3
+    rows = _rows(lake)
+    assert ("2026-11-02", 77) in rows
+    assert ("2026-11-02", 0) not in rows
+    _tidy(lake)
+    assert len(_files(lake)) == 2
+    assert _rows(lake) == rows
+
+
+def test_rows_that_were_taken_out_do_not_stay_in_the_file(lake: Lake) -> None:
+    _month(lake)
+    _tidy(lake)
+    lake.update("t", PARTITION, lambda manifest: {"2026-11-09": None})
+    rows = _rows(lake)
+    _tidy(lake)
+    files = [f for f in _files(lake) if "carry" not in f]
+    whole = lake.query("SELECT count(*) AS n FROM t", {"t": lake.objects.addresses(files)})["n"][
+        0
+    ].as_py()
+    assert whole == len(rows) == sum(range(1, 9))
+
+
+def test_whoever_holds_an_older_manifest_reads_on_for_an_hour(lake: Lake) -> None:
+    before = _month(lake)
+    held = lake.day_files("t", "ana")
+    now = datetime.now(UTC)
+    with_old = pytest.MonkeyPatch()
+    with_old.setattr(lake_module, "JOIN_AFTER", timedelta(days=-400))
+    with_old.setattr(lake_module, "JOIN_UNCHANGED", timedelta(0))
+    try:
+        assert lake.join("t", PARTITION, now) == 16
+    finally:
+        with_old.undo()
+    assert lake.collect_garbage("t", PARTITION, now + timedelta(minutes=59)) == 0
+    for entry in before.entries.values():
+        lake.read_day("t", PARTITION, entry)
+    files = [address for address, _ in held]
+    assert lake.query("SELECT count(*) AS n FROM t", {"t": files})["n"][0].as_py() == 45
+    assert lake.collect_garbage("t", PARTITION, now + timedelta(hours=2)) == 18
+
+
+def test_a_day_that_is_replaced_while_the_month_is_joined_stays_replaced(lake: Lake) -> None:
+    _month(lake)
+    swap = lake._swap
+    new = pa.table({"day": ["2026-11-05"], "value": [99]})
+
+    def late(*given: object) -> Manifest:
+        lake._swap = swap  # type: ignore[method-assign]
+        lake.update("t", PARTITION, lambda manifest: {"2026-11-05": new})
+        return swap(*given)  # type: ignore[arg-type]
+
+    lake._swap = late  # type: ignore[method-assign]
+    assert lake.join("t", PARTITION, LATER) == 15
+    assert [value for day, value in _rows(lake) if day == "2026-11-05"] == [99]
+    _tidy(lake)
+    assert len(_files(lake)) == 2
+    assert [value for day, value in _rows(lake) if day == "2026-11-05"] == [99]
+
+
+def test_a_killed_joiner_leaves_a_file_that_is_collected(lake: Lake) -> None:
+    _month(lake)
+    rows = _rows(lake)
+    swap = lake._swap
+
+    def killed(*given: object) -> Manifest:
+        raise KeyboardInterrupt
+
+    lake._swap = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        lake.join("t", PARTITION, LATER)
+    lake._swap = swap  # type: ignore[method-assign]
+    assert len(_files(lake)) == 20
+    assert _rows(lake) == rows
+    assert lake.collect_garbage("t", PARTITION, LATER) == 2
+    assert _rows(lake) == rows
+
+
+def test_files_of_two_schemas_are_not_mixed(lake: Lake) -> None:
+    old = {f"2026-11-{n:02d}": pa.table({"value": [n]}) for n in (1, 2)}
+    new = {f"2026-11-{n:02d}": pa.table({"value": [n], "more": ["x"]}) for n in (3, 4)}
+    lake.update("t", PARTITION, lambda manifest: {**old, **new})
+    _tidy(lake)
+    assert len(_files(lake)) == 2
+    entries = lake.manifest("t", PARTITION).entries
+    assert lake.read_day("t", PARTITION, entries["2026-11-02"]) == old["2026-11-02"]
+    assert lake.read_day("t", PARTITION, entries["2026-11-04"]) == new["2026-11-04"]
+    assert lake.join("t", PARTITION, LATER + timedelta(days=9)) == 0
+
+
+def test_a_large_month_becomes_several_files(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _month(lake)
+    rows = _rows(lake)
+    monkeypatch.setattr(
+        lake_module, "LARGEST_JOINED", 3 * max(e.bytes for e in before.days.values())
+    )
+    _tidy(lake)
+    assert 3 < len(_files(lake)) <= 6
+    assert _rows(lake) == rows
+
+
+def test_a_manifest_written_before_files_were_joined_is_read(lake: Lake) -> None:
+    before = _month(lake)
+    content = lake.objects.get("lake/t/ana/2026-11/manifest.json")[0]
+    assert set(orjson.loads(content)["entries"]["2026-11-01"]) == {
+        "file",
+        "rows",
+        "bytes",
+        "digest",
+    }
+    assert lake.manifest("t", PARTITION) == before
+
+
+def _join_often(root: str) -> None:
+    lake = Lake(LocalObjects(Path(root)))
+    for _ in range(60):
+        lake.join("t", PARTITION, LATER)
+
+
+def test_joiners_and_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    lake = Lake(LocalObjects(tmp_path))
+    _month(lake)
+    context = multiprocessing.get_context("spawn")
+    joiners = [context.Process(target=_join_often, args=(str(tmp_path),)) for _ in range(2)]
+    for joiner in joiners:
+        joiner.start()
+    written = 0
+    while any(joiner.is_alive() for joiner in joiners) or written < 20:
+        day = f"2026-11-{written % 9 + 1:02d}"
+        table = pa.table({"day": [day], "value": [1000 + written]})
+        lake.update("t", PARTITION, lambda _, day=day, table=table: {day: table})  # type: ignore[misc]
+        files = [address for address, _ in lake.day_files("t", "ana")]
+        assert (
+            lake.query("SELECT count(DISTINCT day) AS n FROM t", {"t": files})["n"][0].as_py() == 9
+        )
+        written += 1
+    assert [joiner.exitcode for joiner in joiners] == [0, 0]
+    assert max(value for _, value in _rows(lake)) == 1000 + written - 1

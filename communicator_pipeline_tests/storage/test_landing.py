@@ -21,6 +21,7 @@ from communicator_pipeline.storage.landing import (
     Envelope,
     Landing,
     compact,
+    crowded_months,
     read_landing,
 )
 from communicator_pipeline.storage.objects import LocalObjects
@@ -154,3 +155,41 @@ def test_a_removed_account_cannot_be_written_to(stores: Stores, tmp_path: Path) 
 
 def _row() -> pa.Table:
     return pa.table({"message_id": ["m"]})
+
+
+@pytest.mark.parametrize(
+    ("month", "joined"), [(MONTH, 3), (f"{datetime.now(UTC):%Y-%m}", 0)], ids=["over", "under way"]
+)
+def test_a_month_that_is_over_ends_as_one_file(tmp_path: Path, month: str, joined: int) -> None:
+    lake = Lake(LocalObjects(tmp_path))
+    for number in range(3):
+        _land_one(lake, month, number, _micros(datetime.now(UTC) - timedelta(days=3)))
+    assert crowded_months(lake, "acc") == [month]
+    now = datetime.now(UTC)
+    assert compact(lake, "acc", month, now) == joined
+    compact(lake, "acc", month, now + 2 * REPLACED_KEPT)
+    assert files(lake, "acc") == (1 if joined else 3)
+    assert crowded_months(lake, "acc") == ([] if joined else [month])
+    assert read_landing(lake, AccountMonth("acc", month), None).num_rows == 3
+
+
+def test_into_an_old_month_something_may_still_come(tmp_path: Path) -> None:
+    lake = Lake(LocalObjects(tmp_path))
+    now = datetime.now(UTC)
+    for number in range(3):
+        _land_one(lake, MONTH, number, _micros(now - timedelta(days=9)))
+    _land_one(lake, MONTH, 3, _micros(now - timedelta(hours=47)))
+    assert compact(lake, "acc", MONTH, now) == 0
+    assert compact(lake, "acc", MONTH, now + timedelta(hours=2)) == 4
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1e6)
+
+
+def _land_one(lake: Lake, month: str, number: int, landed_at: int) -> None:
+    columns = [*zip(envelope(number), strict=True), (number,)]
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, ENVELOPE_SCHEMA, strict=True)]
+    name = f"{landed_at + number:016d}-05-{number:012x}.parquet"
+    content = parquet_bytes(pa.table(arrays, schema=ENVELOPE_SCHEMA))
+    lake.objects.put(f"landing/acc/{month}/{name}", content)
