@@ -21,12 +21,18 @@ ON_STORES ?= $(addprefix communicator_pipeline_tests/,storage/test_contacts.py s
 	storage/test_audit.py ingestion/test_pull.py ingestion/test_push.py ingestion/test_removal.py \
 	chain/test_chain.py $(addprefix delivery/,test_approving.py test_dispatch.py test_policies.py \
 	test_recovery.py test_states.py test_voiding.py))
+# Those that drive Dagster: they run again with its records in Postgres.
+ON_POSTGRES ?= $(addprefix communicator_pipeline_tests/,test_worker.py test_definitions.py test_turns.py \
+	test_dagster_records.py delivery/test_killed_run.py notifying/test_who_tells.py \
+	comparing/test_compare.py cli/test_delivering.py cli/test_commands.py $(addprefix chain/,test_label_models.py \
+	test_reply_memory.py test_usage.py test_redrafting.py) $(addprefix infra/,test_moving_dagster.py \
+	test_run_launchers.py))
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.
 export COMMUNICATOR_HOME ?= $(CURDIR)/.communicator
 
-.PHONY: help install demo dev test test-peers test-cloudflare test-account test-faults lint types build bench preview deploy lock clean
+.PHONY: help install demo dev test test-peers test-cloudflare test-postgres test-account test-faults lint types build bench preview deploy lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +78,9 @@ test-cloudflare: install  ## Run the tests of stores and pipeline on D1 and R2 i
 	@$(MAKE) --no-print-directory -C $(PEERS)
 	@TEST_BACKEND=cloudflare $(BIN)/pytest -n 2 -m "not faults and not peers and not embedded" \
 		$(ON_STORES)
+
+test-postgres: install  ## Run the tests that drive Dagster with its records in Postgres (installed: apt-get install postgresql)
+	@TEST_DAGSTER=postgres $(BIN)/pytest -n 2 -m "not faults and not account" $(ON_POSTGRES)
 
 test-account: install  ## Run the contract tests on your own Cloudflare account, and clean up
 	@$(BIN)/pytest -m account communicator_pipeline_tests/account

@@ -89,9 +89,7 @@ def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) ->
             for run in runs
         ],
         dynamic_partitions_requests=[accounts.build_add_request(new)] if new else [],
-        skip_reason=None
-        if runs or new
-        else dg.SkipReason("all that was touched is asked for"),
+        skip_reason=None if runs or new else dg.SkipReason("all that was touched is asked for"),
     )
 
 

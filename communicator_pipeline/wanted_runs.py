@@ -48,6 +48,10 @@ TENANT_TAG = "communicator/tenant"
 PRIORITY_TAG = "dagster/priority"
 PRIORITIES: Mapping[Lane, str] = {"live": "10", "backlog": "-10"}  # all other runs have 0
 
+CELERY_PRIORITY_TAG = "dagster-celery/run_priority"
+CELERY_PRIORITIES: Mapping[Lane, str] = {"live": "-5", "backlog": "4"}
+"""Redis takes the lowest of 0 to 9 first (RabbitMQ the highest), and dagster-celery adds 5."""
+
 RANGE_START = "dagster/asset_partition_range_start"
 ACCOUNT_TAG = "communicator/account"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -88,6 +92,7 @@ class WantedRun:
             ACCOUNT_TAG: self.account,
             LANE_TAG: self.lane,
             PRIORITY_TAG: PRIORITIES[self.lane],
+            CELERY_PRIORITY_TAG: CELERY_PRIORITIES[self.lane],
             **({TENANT_TAG: self.tenant} if self.tenant else {}),
         }
 

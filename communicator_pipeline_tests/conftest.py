@@ -20,7 +20,7 @@ from communicator_pipeline.platforms import platforms
 from communicator_pipeline.platforms.example import PLATFORM
 from communicator_pipeline.storage import Stores, open_stores
 from communicator_pipeline.storage.accounts import Accounts, add_user
-from communicator_pipeline_tests.infra.postgres import Postgres, running_postgres
+from communicator_pipeline_tests.infra.postgres import PROGRAMS, Postgres, running_postgres
 
 EXAMPLE = "ana-example"
 """The account of tests that talk to the example platform."""
@@ -49,6 +49,8 @@ def dagster_server() -> Iterator[Postgres | None]:
     if os.environ.get("TEST_DAGSTER") != "postgres":
         yield None
         return
+    if not PROGRAMS:
+        pytest.exit("TEST_DAGSTER=postgres needs Postgres: apt-get install postgresql", 1)
     from communicator_pipeline.dagster_database import make_tables, postgres_address
 
     with running_postgres() as server:

@@ -277,6 +277,21 @@ def test_a_run_that_was_lost_is_asked_for_again_when_its_lease_is_over(
     assert again[0].run_key != first[0].run_key
 
 
+def test_a_step_that_is_delivered_twice_takes_off_nothing_that_the_first_has_missed(
+    stores: Stores,
+) -> None:
+    work = WorkQueue(stores.database)
+    work.mark("ana-chat", ["2026-11-03"], "messages landed")
+    work.claim("run 1", "ana-chat", "2026-11", ["2026-11-03"])
+    work.mark("ana-chat", ["2026-11-03"], "messages landed")  # read by the second delivery only
+    work.claim("run 1", "ana-chat", "2026-11", ["2026-11-03"])
+    work.finish("run 1", "ana-chat", "2026-11")
+    assert [day.day for day in work.dirty()] == ["2026-11-03"]
+    work.claim("run 2", "ana-chat", "2026-11", ["2026-11-03"])
+    work.finish("run 2", "ana-chat", "2026-11")
+    assert work.dirty() == []
+
+
 def test_runs_are_wanted_per_account_and_stretch_of_months() -> None:
     days = [
         DirtyDay("a", "2026-01-31", 1, "", ""),

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from communicator_pipeline.abandoned_runs import claim_run
+from communicator_pipeline.executor import EXECUTOR
 from communicator_pipeline.storage import Stores, home, open_stores
 
 
@@ -19,7 +20,10 @@ class StoresResource(dg.ConfigurableResource[Stores]):
     """Where this machine keeps what it has; empty: as `COMMUNICATOR_HOME` says."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Every run goes through here in the process that executes it: the one place to say so."""
+        """Every run goes through here in the process that executes it: the one place to say so.
+        Steps that others execute are not the run, which its own process claims then."""
+        if EXECUTOR is not dg.in_process_executor:
+            return
         if context.run is not None and context.instance is not None:
             claim_run(context.instance, context.run)
 

@@ -179,16 +179,17 @@ class WorkQueue:
         """Note which marks of these days this run has found, and lease them to it.
 
         Every day that it works on is marked first, touched or not: a run that dies half-way
-        leaves all of them to be done, for it has told nobody else of what it was coming to.
+        leaves all of them to be done, for it has told nobody else of what it was coming to. A step
+        that is delivered twice claims once: what was touched in between, the first may have missed.
         """
         within = "substr(day, 1, 7) = ?4 AND day IN (SELECT value FROM json_each(?5))"
         named = orjson.dumps(sorted(set(days))).decode()
         now = datetime.now(UTC)
         self.database.batch(
             [
-                *self._marks(account, days, "a run is at work on it"),
+                *self._marks(account, days, "a run is at work on it", unclaimed_by=run_id),
                 (
-                    "INSERT OR REPLACE INTO day_claims (run_id, account, day, mark, claimed_at) "
+                    "INSERT OR IGNORE INTO day_claims (run_id, account, day, mark, claimed_at) "
                     "SELECT ?1, account, day, mark, ?2 FROM dirty_days "
                     f"WHERE account = ?3 AND {within}",
                     (run_id, utc_text(now), account, month, named),
@@ -221,17 +222,22 @@ class WorkQueue:
             ]
         )
 
-    def _marks(self, account: str, days: Iterable[str], why: str) -> list[Statement]:
+    def _marks(
+        self, account: str, days: Iterable[str], why: str, unclaimed_by: str = ""
+    ) -> list[Statement]:
         return list(
             carry_rows(
                 "INSERT INTO dirty_days (account, day, since, why) "
-                "SELECT ?2, value ->> 'day', ?3, ?4 FROM json_each(?1) WHERE true "
+                "SELECT ?2, value ->> 'day', ?3, ?4 FROM json_each(?1) WHERE NOT EXISTS ("
+                "SELECT 1 FROM day_claims AS c WHERE c.run_id = ?5 AND c.account = ?2 "
+                "AND c.day = value ->> 'day') "
                 "ON CONFLICT (account, day) DO UPDATE SET mark = mark + 1, why = excluded.why, "
                 "since = CASE WHEN mark > done_mark THEN since ELSE excluded.since END",
                 ({"day": day} for day in sorted(set(days))),
                 account,
                 now_text(),
                 why,
+                unclaimed_by,
             )
         )
 

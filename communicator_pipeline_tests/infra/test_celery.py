@@ -300,7 +300,11 @@ def test_the_message_of_a_step_that_is_under_way_counts_as_just_delivered(
         keeper = threading.Thread(target=_keep, args=(app, tag, 0.1, over))
         keeper.start()
         try:
-            until(lambda: redis.client.zscore("unacked_index", tag) > since + 0.5, 10, "it is kept")
+            until(
+                lambda: (redis.client.zscore("unacked_index", tag) or 0) > since + 0.5,
+                10,
+                "it is kept",
+            )
             message.ack()
             time.sleep(0.5)
             assert redis.client.zscore("unacked_index", tag) is None, "delivered again for ever"
