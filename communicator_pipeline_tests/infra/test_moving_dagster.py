@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -226,40 +225,31 @@ def test_two_at_once_move_once(folder: Path, database: str) -> None:
     assert sorted(json.loads(out)["moved_now"] for out, _ in said) == [False, True]
 
 
+@pytest.mark.parametrize(
+    "before", ["make_tables", "_copy_all", "_number_on", "_compare", "_note", "Moved"]
+)
 def test_killed_anywhere_nothing_is_moved_and_the_next_one_moves_all(
-    folder: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    folder: Path, database: str, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(6)
-    before = read()
-    chance = random.Random(7)
-    code = (
-        "import sys, pathlib\n"
+    record(2)
+    there = read()
+    killed_at = (
+        "import os, sys, pathlib\n"
         "from communicator_pipeline import moving_dagster as m\n"
         "from communicator_pipeline.dagster_database import postgres_address\n"
-        "print('goes', flush=True)\n"
+        "def die(*args): os.kill(os.getpid(), 9)\n"
+        "setattr(m, sys.argv[2], die)\n"
         "m.move(pathlib.Path(sys.argv[1]), postgres_address())\n"
-        "print('done', flush=True)\n"
     )
-    killed = 0
-    for attempt in range(6):
-        address = postgres.create(f"killed{attempt}")
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, folder],
-            env={**os.environ, VARIABLE: address},
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"goes\n"
-        time.sleep(chance.uniform(0, 1.0))
-        process.send_signal(signal.SIGKILL)
-        done = b"done" in process.communicate()[0]
-        moved = move(folder, url(address))
-        killed += moved.now
-        assert not (moved.now and done)
-        with monkeypatch.context() as there:
-            there.setenv(VARIABLE, address)
-            assert read() == before
-    assert killed
+    done = subprocess.run(
+        [sys.executable, "-c", killed_at, folder, before],
+        env={**os.environ, VARIABLE: database},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert move(folder, url(database)).now
+    monkeypatch.setenv(VARIABLE, database)
+    assert read() == there
 
 
 def test_rows_of_deleted_runs_are_left_and_counted(folder: Path, database: str) -> None:
