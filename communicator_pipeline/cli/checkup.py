@@ -128,11 +128,14 @@ def _platforms(stores: Stores) -> Finding:
 
 
 def _dagster(stores: Stores) -> Finding:
+    from communicator_pipeline.dagster_database import postgres_address
     from communicator_pipeline.runs import open_instance
 
     with open_instance() as instance:
         runs = instance.get_runs_count()
-        where = os.environ.get("DAGSTER_HOME") or str(home() / "dagster")
+    address = postgres_address()
+    folder = os.environ.get("DAGSTER_HOME") or str(home() / "dagster")
+    where = f"Postgres, {address.database} on {address.host}" if address else folder
     return Finding("dagster", "ok", f"{runs} runs in {where}")
 
 
