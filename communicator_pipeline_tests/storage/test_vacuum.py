@@ -119,9 +119,7 @@ def test_who_writes_meanwhile_waits_for_a_moment_at_most(
 
     writer = threading.Thread(target=write)
     writer.start()
-    deadline = time.monotonic() + 60
-    while give_back(opened) == 0:  # the file was too busy
-        assert time.monotonic() < deadline
+    give_back(opened)  # how much is up to who writes: a busy file is left for the next time
     done.set()
     writer.join()
     assert len(waits) > 10
