@@ -96,8 +96,9 @@ def read_partitions() -> dict[str, float]:
 def simulate_year(home: str, days_a_month: int) -> dict[str, Any]:
     """Storage after each run without pruning, then a year with pruning."""
     from communicator_pipeline.asset_checks import CHECKS
-    from communicator_pipeline.dagster_records import prune_superseded_runs
+    from communicator_pipeline.dagster_records import prune
     from communicator_pipeline.definitions import defs
+    from communicator_pipeline.retention_settings import Retention
 
     folder = Path(home)
     for account in YEAR_ACCOUNTS:
@@ -114,9 +115,8 @@ def simulate_year(home: str, days_a_month: int) -> dict[str, Any]:
             finished = materialise_touched(stores, instance, job, lambda run: None)
             runs += len(finished)
             seconds += [run.seconds for run in finished]
-            pruned += len(
-                prune_superseded_runs(instance, checks, datetime.now(UTC) + timedelta(days=2))
-            )
+            in_two_days = datetime.now(UTC) + timedelta(days=2)
+            pruned += prune(instance, checks, in_two_days, Retention()).runs
             sizes.append(_used(folder / "dagster"))
         kept_size, kept = sizes[-1], runs - pruned
         # Bytes per run: a month's runs over a day that is there, without pruning.

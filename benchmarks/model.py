@@ -48,7 +48,7 @@ from communicator_pipeline.language_model.model import ConfiguredModel
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.work import WorkQueue
-from communicator_pipeline.wanted_runs import wanted_runs
+from communicator_pipeline.wanted_runs import whole_runs
 from communicator_pipeline_tests.language_model.model_server import (
     Answered,
     Call,
@@ -133,7 +133,7 @@ def bring_up_to_date(home: str) -> None:
     """Do what is touched until nothing is."""
     stores = open_local(Path(home))
     work = WorkQueue(stores.database)
-    while runs := wanted_runs(work.dirty(ACCOUNT)):
+    while runs := whole_runs(work.dirty(ACCOUNT)):
         for run in runs:
             by_month: dict[str, list[str]] = defaultdict(list)
             for day in run.days:

@@ -25,7 +25,7 @@ from communicator_pipeline.chain.scope import Scope
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.work import WorkQueue
-from communicator_pipeline.wanted_runs import wanted_runs
+from communicator_pipeline.wanted_runs import whole_runs
 
 Numbers = dict[str, dict[str, float]]
 
@@ -55,7 +55,7 @@ def bring_up_to_date(home: str) -> list[Numbers]:
     stores = open_local(Path(home))
     work = WorkQueue(stores.database)
     rounds: list[Numbers] = []
-    while runs := wanted_runs(work.dirty(ACCOUNT)):
+    while runs := whole_runs(work.dirty(ACCOUNT)):
         for run in runs:
             months = sorted({day.day[:7] for day in run.days})
             for month in months:

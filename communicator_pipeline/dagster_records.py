@@ -68,30 +68,17 @@ def superseded(
     failed: Iterable[str],
     needed: Iterable[str],
     now: datetime,
-    retention: Retention | None = None,
+    retention: Retention,
 ) -> list[str]:
     """The runs that may go whole: (run → when it ended, UTC), those of them that failed, and those
     that hold some partition's newest materialisation or some check's newest result."""
-    periods = retention or Retention()
     keep, bad = set(needed), set(failed)
     return sorted(
         run
         for run, ended in finished.items()
         if run not in keep
-        and now - ended > periods.days("failed_runs" if run in bad else "superseded_runs")
+        and now - ended > retention.days("failed_runs" if run in bad else "superseded_runs")
     )
-
-
-def prune_superseded_runs(
-    instance: DagsterInstance, checks: Sequence[dg.AssetCheckKey], now: datetime
-) -> list[str]:
-    """Delete superseded runs; returns their ids. No partition's and no check's status changes."""
-    finished, failed = _finished_runs(instance)
-    needed = {*_newest_by_run(instance), *_kept_whole(instance, checks)}
-    gone = superseded(finished, failed, needed, now)
-    for run_id in gone:
-        _delete(instance, run_id)
-    return gone
 
 
 def prune(

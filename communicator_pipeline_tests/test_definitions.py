@@ -28,10 +28,11 @@ from communicator_pipeline.chain import checks as rules
 from communicator_pipeline.chain import label_checks as label_rules
 from communicator_pipeline.chain import memory_checks as memory_rules
 from communicator_pipeline.chain.analyses import _row as _real_row
-from communicator_pipeline.dagster_records import prune_superseded_runs, superseded
+from communicator_pipeline.dagster_records import prune, superseded
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.jobs import run_config
 from communicator_pipeline.resources import StoresResource
+from communicator_pipeline.retention_settings import Retention
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import Accounts, add_user
 from communicator_pipeline.storage.inbox import Inbox
@@ -336,9 +337,9 @@ def test_superseded_runs_go_and_no_partition_loses_its_status(
         assert instance.get_runs_count() == 2 + number
     before = {asset: _materialised(instance, asset) for asset in CHAIN}
     keys = [key for check in CHECKS for key in check.check_keys]
-    assert prune_superseded_runs(instance, keys, datetime.now(UTC)) == []
-    gone = prune_superseded_runs(instance, keys, datetime.now(UTC) + timedelta(days=2))
-    assert len(gone) == 1
+    assert prune(instance, keys, datetime.now(UTC), Retention()).runs == 0
+    gone = prune(instance, keys, datetime.now(UTC) + timedelta(days=2), Retention())
+    assert (gone.runs, gone.condensed) == (1, 0)
     assert {asset: _materialised(instance, asset) for asset in CHAIN} == before
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     with_a_job_of_their_own = {
@@ -354,8 +355,9 @@ def test_superseded_runs_go_and_no_partition_loses_its_status(
 def test_failed_runs_are_kept_longer_than_superseded_ones() -> None:
     now = datetime(2026, 11, 20, tzinfo=UTC)
     finished = {name: now - timedelta(days=3) for name in ("old", "bad", "needed")}
-    assert superseded(finished, ["bad"], ["needed"], now) == ["old"]
-    assert superseded(finished, ["bad"], ["needed"], now + timedelta(days=15)) == ["bad", "old"]
+    assert superseded(finished, ["bad"], ["needed"], now, Retention()) == ["old"]
+    later = now + timedelta(days=15)
+    assert superseded(finished, ["bad"], ["needed"], later, Retention()) == ["bad", "old"]
 
 
 def test_a_digest_names_what_came_and_what_waits(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import apsw
@@ -47,17 +48,15 @@ def give_back(connection: Connection, may_go_on: Callable[[], bool] = lambda: Tr
     """Make a file smaller by what is free in it; returns the bytes that went. Killed anywhere the
     file is whole; who reads or writes meanwhile waits for a moment at most. A file that is too busy
     is left for the next time."""
-    try:
-        before = _number(connection, "page_count")
+    before = _number(connection, "page_count")
+    with suppress(apsw.BusyError, sqlite3.OperationalError):  # what has gone until then is counted
         if _number(connection, "auto_vacuum") != _INCREMENTAL:
             _set_up(connection)
         elif _is_worth_it(connection):
             _shrink(connection, may_go_on)
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        gone = before - _number(connection, "page_count")
-        return max(0, gone) * _number(connection, "page_size")
-    except (apsw.BusyError, sqlite3.OperationalError):
-        return 0
+    gone = before - _number(connection, "page_count")
+    return max(0, gone) * _number(connection, "page_size")
 
 
 def _set_up(connection: Connection) -> None:
@@ -82,8 +81,10 @@ def _shrink(connection: Connection, may_go_on: Callable[[], bool]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-        finally:
             connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")  # or nobody could write until the connection is closed
+            raise
         time.sleep(REST)
 
 
