@@ -558,7 +558,15 @@ def _settle(do: Callable[[], Any], is_done: Callable[[], bool]) -> None:
 
 
 def _migrate(database: Database) -> None:
-    _settle(lambda: migrate(database), lambda: False)
+    """Try as long as it goes on: the next try begins behind what the ones before have applied."""
+    applied = 0
+    while True:
+        try:
+            return _settle(lambda: migrate(database), lambda: False)
+        except (OutcomeUnknown, DatabaseUnavailable):
+            before, applied = applied, len(_notes(database))
+            if applied <= before:
+                raise
 
 
 # --- both ------------------------------------------------------------------------------------
