@@ -2,7 +2,7 @@
 in which order, and what to turn then.
 
 The figures of one account are measured (`--measure` runs small installations on this machine and
-writes `capacity.json` beside this file); those of many are reckoned from them by straight lines
+writes `capacity.json` beside this file); those of many are reckoned from them
 (`capacity_arithmetic.py`). `--check 1` and `--check 10` live through an installation of so many
 accounts, of another shape than the measured ones, and hold the formulas against it.
 """
@@ -80,8 +80,8 @@ def show(load: Load, costs: Costs) -> None:
         for turn in one.limit.turns:
             print(f"{'':>12}{'->' if turn.exists else '!!'} {turn.words}")
     print(
-        "\nMeasured: one account of 10 and one of 80 messages a day. Everything beyond is reckoned "
-        "by straight lines, and nobody has run it: SQLite, Postgres, D1 and Dagster's UI can each "
+        "\nMeasured: accounts of 10, 80 and 400 messages a day. Many of them are reckoned as many "
+        "times one, and nobody has run them: SQLite, Postgres, D1 and Dagster's UI can each "
         "be too slow long before a limit that is known by a number."
     )
 

@@ -3,13 +3,14 @@
 Belongs here: fitting measured figures, the formulas, the limits with what to turn then. Does not
 belong here: measuring (`capacity_runs.py`), the command (`capacity.py`).
 
-Measured figures are of small installations; everything for many accounts is reckoned from them, a
-straight line each. What no measurement here can give is a constant below, with its source.
+Measured figures are of small installations; everything for many accounts is as many times that of
+one account. What no measurement here can give is a constant below, with its source.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -127,10 +128,26 @@ def fitted(points: Iterable[tuple[float, float]]) -> Line:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A figure of a day that grows with its messages, but not evenly: twice as many messages are
+    fewer than twice as many conversations. Straight between the measured points if both are taken
+    by their logarithms, and beyond the last ones on as between the nearest two."""
+
+    points: tuple[tuple[float, float], ...]  # (messages, figure), by messages; all above 0
+
+    def at(self, x: float) -> float:
+        if len(self.points) == 1:
+            return self.points[0][1]
+        place = bisect([messages for messages, _ in self.points[1:-1]], x)
+        (low, first), (high, last) = self.points[place : place + 2]
+        return first * (x / low) ** (math.log(last / first) / math.log(high / low))
+
+
+@dataclass(frozen=True)
 class Costs:
     """What things cost, as measured. CPU in seconds, all else in pieces and bytes."""
 
-    history_cpu: Line  # a day of history, by its messages
+    history_cpu: Curve  # a day of history, by its messages
     import_cpu: float  # a message
     again: float  # runs for each boundary between two slices
     live_cpu: Line  # a live run, by the messages that its day holds
@@ -140,18 +157,24 @@ class Costs:
     digest_events: float
     digest_bytes: float
     condensed_bytes: float  # of a chain's materialisation whose run is gone, for each of its days
-    history_questions: Line  # of a day, by its messages
-    live_questions: Line  # of a run, by its new messages
-    rows: Line  # of a day, by its messages; so all that follow
-    database_bytes: Line
-    landing_bytes: Line
-    lake_bytes: Line
-    lake_files: Line
-    joined_bytes: Line
+    questions: Curve  # of a day that is made at once, by its messages
+    asked_again: float  # the share that a live day asks more, with many runs
+    rows: Curve  # of a day, by its messages; so all that follow
+    database_bytes: Curve
+    landing_bytes: Curve
+    lake_bytes: Curve
+    lake_files: Curve
+    joined_bytes: Curve
     joined_files: float  # of an account and month
     poll_cpu: float
     partition_key_bytes: float
     process_mb: float
+
+    def live_questions(self, messages: float, runs: float) -> float:
+        """Of a day that comes in so many runs: a conversation that goes on from one run to the
+        next is read anew. At most each message is a conversation, and answered."""
+        again = 1 + self.asked_again * (1 - 1 / runs)
+        return min(self.questions.at(messages) * again, 2 * messages)
 
     @property
     def condensed_digest_bytes(self) -> float:
@@ -205,11 +228,19 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
     """Fit what `capacity_runs.measure` found."""
     found = [(Home(**one["home"]), _lived(one["lived"])) for one in measurements["homes"]]
 
-    def by_messages(name: str, per: Callable[[Lived], float] = lambda one: one.days) -> Line:
-        return fitted((one.messages / one.days, getattr(one, name) / per(one)) for _, one in found)
+    def by_messages(figure: Callable[[Home, Lived], float]) -> Curve:
+        return Curve(
+            tuple(sorted((one.messages / one.days, figure(home, one)) for home, one in found))
+        )
+
+    def of_day(name: str) -> Curve:
+        return by_messages(lambda _, one: getattr(one, name) / one.days)
+
+    def of_history(figure: Callable[[Lived], float]) -> Curve:
+        return by_messages(lambda home, one: figure(one) / (one.days - home.accounts))
 
     every = [run for _, one in found for run in one.made]
-    history = [(one, [run for run in one.made if not run.messages]) for _, one in found]
+    history = [[run for run in one.made if not run.messages] for _, one in found]
     live = [run for run in every if run.messages]
     planned = [len(slices(one.days // home.accounts)) * home.accounts for home, one in found]
     boundaries = sum(
@@ -219,14 +250,21 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
     digests = sum(home.accounts for home, _ in found)
     digest_bytes = sum(one.digest_bytes for _, one in found) / digests
     kept = sum(one.kept_bytes - run_bytes.at(1) - digest_bytes for _, one in found)
+    questions = of_history(lambda one: one.questions)
+    at_once = [
+        home.accounts * questions.at(one.live_messages / home.accounts) for home, one in found
+    ]
+    more = sum(one.live_questions - n for n, (_, one) in zip(at_once, found, strict=True))
+    runs_after_the_first = sum(
+        n * (1 - 1 / home.pulls) for n, (home, _) in zip(at_once, found, strict=True)
+    )
     return Costs(
-        history_cpu=fitted(
-            (one.messages / one.days, sum(run.cpu_seconds for run in runs) / (one.days - 1))
-            for one, runs in history
+        history_cpu=of_history(
+            lambda one: sum(run.cpu_seconds for run in one.made if not run.messages)
         ),
         import_cpu=sum(one.import_cpu_seconds for _, one in found)
         / sum(one.messages - one.live_messages for _, one in found),
-        again=(sum(len(runs) for _, runs in history) - sum(planned)) / boundaries,
+        again=(sum(map(len, history)) - sum(planned)) / boundaries,
         live_cpu=fitted((run.messages, run.cpu_seconds) for run in live),
         landing_cpu=sum(run.landing_cpu_seconds for run in live) / len(live),
         events=fitted((run.months, run.events) for run in every),
@@ -234,16 +272,14 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
         digest_events=sum(one.digest_events for _, one in found) / digests,
         digest_bytes=digest_bytes,
         condensed_bytes=kept / sum(STEPS * condensed_days(home) for home, _ in found),
-        history_questions=by_messages("questions", lambda one: one.days - 1),
-        live_questions=fitted(
-            (one.live_messages / home.pulls, one.live_questions / home.pulls) for home, one in found
-        ),
-        rows=by_messages("rows"),
-        database_bytes=by_messages("database_bytes"),
-        landing_bytes=by_messages("landing_bytes"),
-        lake_bytes=by_messages("lake_bytes"),
-        lake_files=by_messages("lake_files"),
-        joined_bytes=by_messages("joined_bytes"),
+        questions=questions,
+        asked_again=more / runs_after_the_first,
+        rows=of_day("rows"),
+        database_bytes=of_day("database_bytes"),
+        landing_bytes=of_day("landing_bytes"),
+        lake_bytes=of_day("lake_bytes"),
+        lake_files=of_day("lake_files"),
+        joined_bytes=of_day("joined_bytes"),
         joined_files=sum(one.joined_files for _, one in found)
         / sum(one.months * home.accounts for home, one in found),
         poll_cpu=measurements["poll_cpu_seconds"],
@@ -300,7 +336,6 @@ def checked(costs: Costs, home: Home, one: Lived) -> list[Predicted]:
     a_day = one.messages / one.days
     history = slices(home.days)
     again = costs.again * (len(history) - 1)
-    new = one.live_messages / accounts / home.pulls
     in_day = one.live_messages / accounts * (home.pulls + 1) / (2 * home.pulls)
     events = (
         sum(costs.events.at(months) for months, _ in history)
@@ -348,12 +383,12 @@ def checked(costs: Costs, home: Home, one: Lived) -> list[Predicted]:
         Predicted("lake bytes, joined", one.days * costs.joined_bytes.at(a_day), one.joined_bytes),
         Predicted(
             "questions, history",
-            (one.days - accounts) * costs.history_questions.at(a_day),
+            (one.days - accounts) * costs.questions.at(a_day),
             one.questions,
         ),
         Predicted(
             "questions, live",
-            accounts * home.pulls * costs.live_questions.at(new),
+            accounts * costs.live_questions(one.live_messages / accounts, home.pulls),
             one.live_questions,
         ),
         Predicted("CPU s of the runs", accounts * cpu, measured_cpu, False),
@@ -415,8 +450,7 @@ def demand(load: Load, costs: Costs, accounts: float) -> dict[str, float]:
     """What so many accounts take, by the keys of `FIGURES`."""
     n, m, runs = accounts, load.messages_a_day, load.runs
     days, months = load.days_kept, load.days_kept * 12 / YEAR
-    new = m / runs if runs else 0.0
-    questions = n * runs * min(max(costs.live_questions.at(new), 0.0), 2 * new)
+    questions = n * costs.live_questions(m, runs)
     asked = questions if load.model == "workers_ai" else 0.0
     live_cpu = n * runs * (costs.live_cpu.at(load.in_day) + costs.landing_cpu)
     polls = n / load.cadence
@@ -427,7 +461,7 @@ def demand(load: Load, costs: Costs, accounts: float) -> dict[str, float]:
     whole = 2 * runs * costs.run_bytes.at(1) + (2 * 30 + 2) * costs.digest_bytes
     condensed = STEPS * days * costs.condensed_bytes
     condensed += 2 * load.years_of_use * YEAR * costs.condensed_digest_bytes
-    kept_files = months * costs.joined_files + DAYS * costs.lake_files.at(min(m, 80.0))
+    kept_files = months * costs.joined_files + DAYS * costs.lake_files.at(m)
     database = n * days * costs.database_bytes.at(m)
     d1_written = n * runs * (D1_WRITTEN_OF_RUN + D1_WRITTEN_OF_MESSAGE * load.in_day)
     d1_read = n * runs * D1_READ_OF_RUN

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,18 @@ def run(
     """Import, then every asset in order; prints a table, returns scan and stages."""
     home = folder / f"home-{messages}"
     shutil.rmtree(home, ignore_errors=True)
-    taken = {"import": measured(import_into, home, export_of(folder, messages, days))}
+    taken: dict[str, Measured] = {}
+
+    def take(name: str, function: Callable[..., Any], *given: Any) -> None:
+        taken[name] = measured(function, *given)
+        print(f"{name}: {taken[name].cpu_seconds:,.1f} s CPU", flush=True)  # a large one takes long
+
+    take("import", import_into, home, export_of(folder, messages, days))
     if together:
-        taken["all assets"] = measured(materialise_all, home)
+        take("all assets", materialise_all, home)
     else:
         for stage in STAGES:
-            taken[stage] = measured(materialise, home, stage)
+            take(stage, materialise, home, stage)
     bare = measured(scan, home)
     print(f"\n{messages:,} messages on {days:,} days")
     rows = []

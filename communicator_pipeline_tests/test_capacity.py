@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -10,6 +11,7 @@ from benchmarks.capacity import ACCOUNTS, costs_measured, short
 from benchmarks.capacity_arithmetic import (
     FIGURES,
     Costs,
+    Curve,
     Line,
     Load,
     bill,
@@ -22,8 +24,14 @@ from benchmarks.capacity_arithmetic import (
 from benchmarks.capacity_runs import Home, Lived, Run
 from communicator_pipeline.wanted_runs import SLICE_DAYS
 
+
+def straight(fixed: float, each: float) -> Curve:
+    """Equal to a line at 10, 20 and 200 messages."""
+    return Curve(tuple((m, fixed + each * m) for m in (10.0, 20.0, 200.0)))
+
+
 COSTS = Costs(
-    history_cpu=Line(0.1, 0.001),
+    history_cpu=straight(0.1, 0.001),
     import_cpu=0.0001,
     again=1.0,
     live_cpu=Line(0.5, 0.001),
@@ -33,14 +41,14 @@ COSTS = Costs(
     digest_events=12.0,
     digest_bytes=20_000.0,
     condensed_bytes=10_000.0,
-    history_questions=Line(0.0, 0.5),
-    live_questions=Line(1.0, 0.5),
-    rows=Line(10.0, 2.0),
-    database_bytes=Line(5_000.0, 1_000.0),
-    landing_bytes=Line(500.0, 100.0),
-    lake_bytes=Line(20_000.0, 100.0),
-    lake_files=Line(5.0, 0.0),
-    joined_bytes=Line(10_000.0, 100.0),
+    questions=straight(0.0, 0.5),
+    asked_again=0.2,
+    rows=straight(10.0, 2.0),
+    database_bytes=straight(5_000.0, 1_000.0),
+    landing_bytes=straight(500.0, 100.0),
+    lake_bytes=straight(20_000.0, 100.0),
+    lake_files=straight(5.0, 0.0),
+    joined_bytes=straight(10_000.0, 100.0),
     joined_files=6.0,
     poll_cpu=0.004,
     partition_key_bytes=500.0,
@@ -54,6 +62,22 @@ def test_a_line_goes_through_two_points_and_between_many() -> None:
     assert (line.fixed, line.each) == pytest.approx((5.0, 2.0))
     assert fitted([(1.0, 4.0), (1.0, 6.0)]).at(9.0) == pytest.approx(5.0)
     assert fitted([(0.0, 1.0), (1.0, 0.0), (2.0, 5.0)]).at(1.0) == pytest.approx(2.0)
+
+
+def test_a_curve_goes_through_its_points_and_on_as_between_the_nearest_two() -> None:
+    curve = Curve(((10.0, 5.0), (40.0, 10.0), (400.0, 100.0)))
+    assert [curve.at(m) for m in (10.0, 40.0, 400.0)] == pytest.approx([5.0, 10.0, 100.0])
+    assert curve.at(20.0) == pytest.approx(5 * 2**0.5)  # four times as many make twice as much
+    assert curve.at(2.5) == pytest.approx(2.5)
+    assert curve.at(100.0) == pytest.approx(25.0)  # as much more as there are more
+    assert curve.at(4_000.0) == pytest.approx(1_000.0)
+
+
+def test_what_comes_in_several_runs_is_asked_again_and_never_more_than_there_is() -> None:
+    assert COSTS.live_questions(20.0, 1) == pytest.approx(10.0)
+    assert COSTS.live_questions(20.0, 4) == pytest.approx(10 * 1.15)
+    much = replace(COSTS, questions=Curve(((10.0, 50.0),)))
+    assert much.live_questions(10.0, 4) == 20.0
 
 
 def test_history_is_cut_as_the_worker_cuts_it() -> None:
@@ -77,7 +101,7 @@ def test_a_day_of_a_thousand_accounts_by_hand() -> None:
     assert found["messages"] == 20_000
     assert found["runs"] == 4_000
     assert found["live_workers"] == pytest.approx(2 * 4_000 * (0.5125 + 0.02) / 86_400)
-    assert found["conversations"] == pytest.approx(4_000 * 3.5)
+    assert found["conversations"] == pytest.approx(1_000 * 10 * 1.15)
     assert found["rows"] == pytest.approx(1_000 * 730 * 50)
     assert found["events"] == pytest.approx(1_000 * (4 * 60 + 3 * 12))
     assert found["asked"] == 0.0  # offline
@@ -105,8 +129,8 @@ def test_a_limit_is_met_at_the_first_count_that_is_too_much() -> None:
 def test_a_model_meets_its_limit() -> None:
     with_model = Load(model="workers_ai", today=LOAD.today)
     found = {one.limit.key: one.accounts for one in met(with_model, COSTS)}
-    # 10 runs of 11 questions; the busiest hour is four times the average one.
-    assert found["asked_a_minute"] == int(300 * 1_440 / 4 / 110) + 1
+    # 200 messages in 10 runs: 100 questions and 18 % more; the busiest hour is four average ones.
+    assert found["asked_a_minute"] == int(300 * 1_440 / 4 / 118) + 1
 
 
 def test_what_is_free_is_not_paid() -> None:
@@ -146,7 +170,7 @@ def test_numbers_are_short() -> None:
 
 def test_what_was_measured_can_be_read() -> None:
     costs = costs_measured()
-    for name in ("live_cpu", "history_cpu", "rows", "database_bytes", "run_bytes", "events"):
-        line = getattr(costs, name)
-        assert line.at(10) > 0, name
-        assert line.each > 0, name
+    for name in ("live_cpu", "history_cpu", "rows", "database_bytes", "run_bytes", "questions"):
+        figure = getattr(costs, name)
+        assert 0 < figure.at(10) < figure.at(20) < figure.at(1_000), name
+    assert 0 <= costs.asked_again < 1
