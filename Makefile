@@ -23,10 +23,9 @@ ON_STORES ?= $(addprefix communicator_pipeline_tests/,storage/test_contacts.py s
 	test_recovery.py test_states.py test_voiding.py))
 # Those that drive Dagster: they run again with its records in Postgres.
 ON_POSTGRES ?= $(addprefix communicator_pipeline_tests/,test_worker.py test_definitions.py test_turns.py \
-	test_dagster_records.py delivery/test_killed_run.py notifying/test_who_tells.py \
-	comparing/test_compare.py cli/test_delivering.py cli/test_commands.py $(addprefix chain/,test_label_models.py \
-	test_reply_memory.py test_usage.py test_redrafting.py) $(addprefix infra/,test_moving_dagster.py \
-	test_run_launchers.py))
+	dagster_records/test_pruning.py dagster_records/test_moving.py engines/test_run_launchers.py \
+	delivery/test_killed_run.py notifying/test_who_tells.py comparing/test_compare.py cli/test_delivering.py \
+	cli/test_commands.py $(addprefix chain/,test_label_models.py test_reply_memory.py test_usage.py test_redrafting.py))
 PEERS := communicator_pipeline_tests/peers
 
 # Everything of an installation from this clone lies in one folder, wherever a command is run.

@@ -29,7 +29,7 @@ from benchmarks.measure import ROOT, folder_bytes, machine, measured
 from benchmarks.workspace import USER
 from communicator_pipeline import partitions, runs
 from communicator_pipeline.asset_checks import CHECKS
-from communicator_pipeline.dagster_records import prune
+from communicator_pipeline.dagster_records.pruning import prune
 from communicator_pipeline.ingestion.exports import import_export, open_export
 from communicator_pipeline.materialising import Materialiser
 from communicator_pipeline.retention import compact_landings, tidy_lake

@@ -96,7 +96,7 @@ def read_partitions() -> dict[str, float]:
 def simulate_year(home: str, days_a_month: int) -> dict[str, Any]:
     """Storage after each run without pruning, then a year with pruning."""
     from communicator_pipeline.asset_checks import CHECKS
-    from communicator_pipeline.dagster_records import prune
+    from communicator_pipeline.dagster_records.pruning import prune
     from communicator_pipeline.definitions import defs
     from communicator_pipeline.retention_settings import Retention
 

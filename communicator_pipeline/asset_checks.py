@@ -23,7 +23,7 @@ from communicator_pipeline.assets import (
 from communicator_pipeline.chain import checks, label_checks, memory_checks
 from communicator_pipeline.chain.checks import Problem, quiet_accounts
 from communicator_pipeline.chain.usage import costly_days
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.partitions import account_month
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage import Stores

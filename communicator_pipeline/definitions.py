@@ -19,7 +19,7 @@ from communicator_pipeline.assets import (
     deliveries,
     usage,
 )
-from communicator_pipeline.executor import EXECUTOR
+from communicator_pipeline.engines.executor import EXECUTOR
 from communicator_pipeline.jobs import JOBS
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.schedules import SCHEDULES

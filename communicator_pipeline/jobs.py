@@ -1,7 +1,7 @@
 """The jobs: what is materialised together.
 
 Belongs here: selections and how they run. A process per step would cost 4 CPU seconds each, so
-every job stays in one unless another executor is chosen (`executor.py`).
+every job stays in one unless another executor is chosen (`engines/executor.py`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,12 +22,12 @@ from communicator_pipeline.assets import (
 )
 from communicator_pipeline.assets.partition_runs import RunScope
 from communicator_pipeline.assets.shadows import ShadowScope
-from communicator_pipeline.dagster_records import prune
-from communicator_pipeline.dagster_storage import shrink
+from communicator_pipeline.dagster_records.pruning import prune
+from communicator_pipeline.dagster_records.sqlite import shrink
 from communicator_pipeline.delivery.dispatch import deliver_due
 from communicator_pipeline.delivery.policies import approve_by_policy
 from communicator_pipeline.delivery.recovery import recover
-from communicator_pipeline.executor import EXECUTOR, on_queue
+from communicator_pipeline.engines.executor import EXECUTOR, on_queue
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.ingestion.poll import poll
 from communicator_pipeline.notifying.telling import note_news, tell

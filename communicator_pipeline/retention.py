@@ -1,7 +1,7 @@
 """What grows in our own stores, and cutting it back.
 
 Belongs here: files of the lake and the landing zone, rows that are over, space in the database's
-file. Does not belong here: Dagster's runs and events (`dagster_records.py`), how long things are
+file. Does not belong here: Dagster's runs and events (`dagster_records/`), how long things are
 kept (`retention_settings.py`).
 
 Everything here may be killed anywhere and done by two at once. A night's work has an end: what is

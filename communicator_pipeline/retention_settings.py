@@ -1,7 +1,7 @@
 """How long is kept what may go: the setting `retention` of the installation.
 
 Belongs here: the periods with their defaults and bounds, reading them. Does not belong here: what
-goes (`retention.py`, `dagster_records.py`), checking what somebody sets (`user_settings.py`).
+goes (`retention.py`, `dagster_records/`), checking what somebody sets (`user_settings.py`).
 """
 
 from __future__ import annotations

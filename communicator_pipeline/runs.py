@@ -20,7 +20,11 @@ from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.abandoned_runs import PROCESS_TAG, fail_abandoned_runs, this_process
 from communicator_pipeline.chain.redrafting import Redrafted
-from communicator_pipeline.dagster_database import STORAGES, make_storage_once, sqlite_folder
+from communicator_pipeline.dagster_records.database import (
+    STORAGES,
+    make_storage_once,
+    sqlite_folder,
+)
 from communicator_pipeline.jobs import deliver_replies, digest, learn, refresh, run_config
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys

@@ -51,7 +51,7 @@ def dagster_server() -> Iterator[Postgres | None]:
         return
     if not PROGRAMS:
         pytest.exit("TEST_DAGSTER=postgres needs Postgres: apt-get install postgresql", 1)
-    from communicator_pipeline.dagster_database import make_tables, postgres_address
+    from communicator_pipeline.dagster_records.database import make_tables, postgres_address
 
     with running_postgres() as server:
         url = postgres_address({DAGSTER_DATABASE: server.create("template")})

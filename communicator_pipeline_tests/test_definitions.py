@@ -28,7 +28,7 @@ from communicator_pipeline.chain import checks as rules
 from communicator_pipeline.chain import label_checks as label_rules
 from communicator_pipeline.chain import memory_checks as memory_rules
 from communicator_pipeline.chain.analyses import _row as _real_row
-from communicator_pipeline.dagster_records import prune, superseded
+from communicator_pipeline.dagster_records.pruning import prune, superseded
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.jobs import run_config
 from communicator_pipeline.resources import StoresResource

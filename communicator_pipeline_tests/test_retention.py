@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from communicator_pipeline.dagster_records import superseded
+from communicator_pipeline.dagster_records.pruning import superseded
 from communicator_pipeline.retention import (
     LAKE_ASSETS,
     OVER,

@@ -6,7 +6,7 @@ import dagster as dg
 
 from communicator_pipeline.assets.partition_runs import RunScope, column_schema, each_month
 from communicator_pipeline.chain import analyses as chain
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.partitions import account_months
 from communicator_pipeline.resources import StoresResource
 

@@ -7,7 +7,7 @@ import dagster as dg
 from communicator_pipeline.assets.partition_runs import RunScope
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import daily_digest as chain
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.partitions import account_days
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.preview import refuse_preview

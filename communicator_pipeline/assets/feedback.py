@@ -8,7 +8,7 @@ import dagster as dg
 from communicator_pipeline.assets.partition_runs import column_schema
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import feedback as chain
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import StoresResource
 

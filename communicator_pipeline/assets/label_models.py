@@ -7,7 +7,7 @@ import dagster as dg
 from communicator_pipeline.analysis.train_label_model import Scores
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import label_models as chain
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import StoresResource
 

@@ -14,7 +14,7 @@ from communicator_pipeline.assets.partition_runs import (
 )
 from communicator_pipeline.chain import raw_messages as chain
 from communicator_pipeline.chain.scope import Scope
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.ingestion.pull import fetch_missing
 from communicator_pipeline.messages import MESSAGE_SCHEMA
 from communicator_pipeline.partitions import account_months

@@ -8,7 +8,7 @@ from communicator_pipeline.assets.partition_runs import column_schema
 from communicator_pipeline.assets.shadows import ShadowScope, each_month_of
 from communicator_pipeline.chain import comparison as chain
 from communicator_pipeline.chain.analyses import ANALYSIS_SCHEMA
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.partitions import account_months
 from communicator_pipeline.resources import StoresResource
 

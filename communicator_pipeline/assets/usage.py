@@ -6,7 +6,7 @@ import dagster as dg
 
 from communicator_pipeline.assets.plots import bars
 from communicator_pipeline.chain import usage as chain
-from communicator_pipeline.executor import on_queue
+from communicator_pipeline.engines.executor import on_queue
 from communicator_pipeline.partitions import account_days
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.cloudflare_prices import AS_OF, Priced

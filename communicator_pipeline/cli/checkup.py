@@ -128,7 +128,7 @@ def _platforms(stores: Stores) -> Finding:
 
 
 def _dagster(stores: Stores) -> Finding:
-    from communicator_pipeline.dagster_database import postgres_address
+    from communicator_pipeline.dagster_records.database import postgres_address
     from communicator_pipeline.runs import open_instance
 
     with open_instance() as instance:

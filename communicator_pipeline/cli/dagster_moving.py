@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from communicator_pipeline.cli.output import AsJson, errors_in_words, fail, out, print_json, stores
-from communicator_pipeline.dagster_database import VARIABLE, postgres_address, sqlite_folder
+from communicator_pipeline.dagster_records.database import VARIABLE, postgres_address, sqlite_folder
 from communicator_pipeline.storage.workers import Workers
 
 
@@ -23,7 +23,7 @@ def move_dagster(as_json: AsJson = False) -> None:
         if living:
             fail(f"a worker is at work ({living[0]}): stop it first")
         # Not at the top: Dagster takes a second.
-        from communicator_pipeline.moving_dagster import move
+        from communicator_pipeline.dagster_records.moving import move
 
         moved = move(sqlite_folder(), address)
     if as_json:

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from communicator_pipeline.abandoned_runs import claim_run
-from communicator_pipeline.executor import EXECUTOR
+from communicator_pipeline.engines.executor import EXECUTOR
 from communicator_pipeline.storage import Stores, home, open_stores
 
 

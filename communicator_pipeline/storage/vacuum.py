@@ -1,7 +1,7 @@
 """Giving the space of deleted rows in an SQLite file back to the disk, a little at a time.
 
 Belongs here: ours and Dagster's files alike. Does not belong here: what is deleted
-(`retention.py`, `dagster_records.py`). Postgres vacuums by itself, and so does D1.
+(`retention.py`, `dagster_records/pruning.py`). Postgres vacuums by itself, and so does D1.
 
 Whoever calls opens the connection, and with the library by which this process uses the file: two of
 them in one process undo each other's locks (https://sqlite.org/howtocorrupt.html, 2.2.1).

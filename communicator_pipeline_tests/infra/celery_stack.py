@@ -23,7 +23,7 @@ from typing import IO, Literal
 import dagster as dg
 from dagster import DagsterInstance
 
-from communicator_pipeline.executor import QUEUES
+from communicator_pipeline.engines.executor import QUEUES
 from communicator_pipeline.jobs import UNFINISHED
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.work import WorkQueue
@@ -97,7 +97,7 @@ class CeleryStack:
     def start_worker(self) -> subprocess.Popen[bytes]:
         """One worker with one process in its pool, for all queues."""
         worker = self.start(
-            *(BIN / "celery", "-A", "communicator_pipeline.celery_app", "worker"),
+            *(BIN / "celery", "-A", "communicator_pipeline.engines.celery_app", "worker"),
             *("-Q", ",".join(QUEUES), "--concurrency", "1", "--loglevel", "INFO"),
             *("-n", f"w{time.monotonic_ns()}@%h", "--without-mingle", "--without-gossip"),
             name="celery",

@@ -32,9 +32,9 @@ from dagster._core.remote_origin import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteStepArgs
 
-from communicator_pipeline.executor import CONFIG_VARIABLE, executor, executor_settings
+from communicator_pipeline.engines.executor import CONFIG_VARIABLE, executor, executor_settings
+from communicator_pipeline.engines.kubernetes_runs import KubernetesRunLauncher
 from communicator_pipeline.jobs import refresh
-from communicator_pipeline.kubernetes_runs import KubernetesRunLauncher
 from communicator_pipeline_tests.infra.cluster import Cluster, cluster
 
 KUBERNETES = Path(__file__).resolve().parents[2] / "infra" / "kubernetes"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dagster_k8s import K8sRunLauncher
 
-from communicator_pipeline.run_launchers import KnowsUnlaunched
+from communicator_pipeline.engines.run_launchers import KnowsUnlaunched
 
 
 class KubernetesRunLauncher(KnowsUnlaunched, K8sRunLauncher):

@@ -1,4 +1,4 @@
-"""The application that Celery's workers start: `celery -A communicator_pipeline.celery_app`.
+"""What Celery's workers start: `celery -A communicator_pipeline.engines.celery_app`.
 
 Belongs here: executing one step of a run that was handed out, so that a worker may die at any
 moment and a step may be delivered again. Does not belong here: what a step does (`assets/`,
@@ -33,8 +33,8 @@ from kombu.entity import Queue
 
 # Loaded before the pool forks: its processes share it, and none of them loads it for a step.
 from communicator_pipeline import definitions  # noqa: F401
-from communicator_pipeline.celery_runs import celery_runs
-from communicator_pipeline.executor import (
+from communicator_pipeline.engines.celery_runs import celery_runs
+from communicator_pipeline.engines.executor import (
     CONFIG_VARIABLE,
     QUEUES,
     ExecutorMisconfigured,

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from communicator_pipeline.definitions import defs
-from communicator_pipeline.executor import (
+from communicator_pipeline.engines.executor import (
     CONFIG_VARIABLE,
     EXECUTOR_VARIABLE,
     QUEUE_TAG,

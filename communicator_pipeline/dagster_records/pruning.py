@@ -2,7 +2,7 @@
 
 Belongs here: pruning runs without changing what Dagster says of any partition or check, and the
 rows that nothing else deletes. Does not belong here: our own stores (`retention.py`), how Dagster's
-are opened (`dagster_storage.py`).
+are opened (`sqlite.py`).
 
 Dagster knows what is materialised from its runs' events alone: deleting a run deletes its
 partitions' status. So a run goes when everything that it materialised, and every check that it

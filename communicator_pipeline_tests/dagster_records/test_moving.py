@@ -26,14 +26,15 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from sqlalchemy import URL
 
-from communicator_pipeline import moving_dagster, runs
-from communicator_pipeline.dagster_database import (
+from communicator_pipeline import runs
+from communicator_pipeline.dagster_records import moving
+from communicator_pipeline.dagster_records.database import (
     VARIABLE,
     DagsterDatabaseError,
     connected,
     postgres_address,
 )
-from communicator_pipeline.moving_dagster import CannotMove, move
+from communicator_pipeline.dagster_records.moving import CannotMove, move
 from communicator_pipeline_tests.infra.postgres import (
     PASSWORD,
     Postgres,
@@ -235,8 +236,8 @@ def test_killed_anywhere_nothing_is_moved_and_the_next_one_moves_all(
     there = read()
     killed_at = (
         "import os, sys, pathlib\n"
-        "from communicator_pipeline import moving_dagster as m\n"
-        "from communicator_pipeline.dagster_database import postgres_address\n"
+        "from communicator_pipeline.dagster_records import moving as m\n"
+        "from communicator_pipeline.dagster_records.database import postgres_address\n"
         "def die(*args): os.kill(os.getpid(), 9)\n"
         "setattr(m, sys.argv[2], die)\n"
         "m.move(pathlib.Path(sys.argv[1]), postgres_address())\n"
@@ -271,7 +272,7 @@ def test_nobody_may_write_meanwhile(
     import sqlite3
 
     record(1)
-    monkeypatch.setattr(moving_dagster, "WAIT_FOR_SQLITE", 0.2)
+    monkeypatch.setattr(moving, "WAIT_FOR_SQLITE", 0.2)
     writer = sqlite3.connect(folder / held, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     with pytest.raises(CannotMove, match="somebody writes to"):

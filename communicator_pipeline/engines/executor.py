@@ -70,7 +70,7 @@ def on_queue(name: str) -> dict[str, str]:
     for queue, names in QUEUES.items():
         if name in names:
             return {QUEUE_TAG: queue}
-    raise KeyError(f"no queue is named for {name}: add it to QUEUES in executor.py")
+    raise KeyError(f"no queue is named for {name}: add it to QUEUES in engines/executor.py")
 
 
 def executor(environment: Mapping[str, str] = os.environ) -> dg.ExecutorDefinition:
@@ -143,7 +143,7 @@ def executor_settings(environment: Mapping[str, str] = os.environ) -> dict[str, 
 def _imported(name: str) -> dg.ExecutorDefinition:
     try:
         if name == "celery":
-            from communicator_pipeline.celery_runs import celery_runs
+            from communicator_pipeline.engines.celery_runs import celery_runs
 
             return celery_runs
         from dagster_k8s import k8s_job_executor

@@ -1,7 +1,7 @@
 """Dagster's own Postgres storages, which keep their connections.
 
 Belongs here: the engine that they share. Does not belong here: where Postgres is
-(`dagster_database.py`), SQLite (`dagster_storage.py`).
+(`database.py`), SQLite (`sqlite.py`).
 
 Dagster opens a connection for every transaction and closes it again, with all that a password
 costs: a run of four small assets took 1.7 s, and takes 0.2 s with kept connections. Tables and

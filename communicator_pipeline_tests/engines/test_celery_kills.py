@@ -15,10 +15,7 @@ import dagster as dg
 import pytest
 
 from communicator_pipeline_tests.conftest import FaultSizes
-from communicator_pipeline_tests.infra.celery_stack import CeleryStack, until
-from communicator_pipeline_tests.infra.postgres import PROGRAMS, postgres
-from communicator_pipeline_tests.infra.redis import PASSWORD, PROGRAM, RedisServer
-from communicator_pipeline_tests.infra.test_celery import (
+from communicator_pipeline_tests.engines.test_celery import (
     assert_asked_for_again,
     assert_same,
     backfill_under_kills,
@@ -32,6 +29,9 @@ from communicator_pipeline_tests.infra.test_celery import (
     stop_workers,
     words_of,
 )
+from communicator_pipeline_tests.infra.celery_stack import CeleryStack, until
+from communicator_pipeline_tests.infra.postgres import PROGRAMS, postgres
+from communicator_pipeline_tests.infra.redis import PASSWORD, PROGRAM, RedisServer
 
 __all__ = ["postgres", "redis", "stack"]
 pytestmark = [

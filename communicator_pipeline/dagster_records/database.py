@@ -2,7 +2,7 @@
 
 Belongs here: the address in the environment, what is wrong with it, opening Dagster's storages
 there, making their tables once. Does not belong here: moving records from one to the other
-(`moving_dagster.py`), how the SQLite storages work (`dagster_storage.py`).
+(`moving.py`), how the SQLite storages work (`sqlite.py`).
 
 `dagster.yaml` names the classes of this module and no place: every process finds it in its own
 environment, so that neither a file nor a command line ever bears the password.
@@ -28,7 +28,7 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from communicator_pipeline.dagster_storage import EventLog, Runs
+from communicator_pipeline.dagster_records.sqlite import EventLog, Runs
 from communicator_pipeline.storage import home
 
 VARIABLE = "COMMUNICATOR_DAGSTER_DATABASE"
@@ -195,7 +195,7 @@ class RunRecords(RunStorage):
         address = _postgres()
         if address is None:
             return Runs.from_local(str(sqlite_folder() / "history"), inst_data)
-        from communicator_pipeline.postgres_storage import PostgresRuns
+        from communicator_pipeline.dagster_records.postgres import PostgresRuns
 
         return PostgresRuns(address, inst_data=inst_data)
 
@@ -214,7 +214,7 @@ class EventRecords(EventLogStorage):
         address = _postgres()
         if address is None:
             return EventLog(str(sqlite_folder() / "history"), inst_data)
-        from communicator_pipeline.postgres_storage import PostgresEvents
+        from communicator_pipeline.dagster_records.postgres import PostgresEvents
 
         return PostgresEvents(address, inst_data=inst_data)
 
@@ -233,7 +233,7 @@ class ScheduleRecords(ScheduleStorage):
         address = _postgres()
         if address is None:
             return SqliteScheduleStorage.from_local(str(sqlite_folder() / "schedules"), inst_data)
-        from communicator_pipeline.postgres_storage import PostgresSchedules
+        from communicator_pipeline.dagster_records.postgres import PostgresSchedules
 
         return PostgresSchedules(address, inst_data=inst_data)
 

@@ -18,8 +18,9 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 from dagster._core.storage.runs.schema import RunTagsTable
 from dagster._core.test_utils import freeze_time
 
-from communicator_pipeline import dagster_records, runs
-from communicator_pipeline.dagster_records import Pruned, prune
+from communicator_pipeline import runs
+from communicator_pipeline.dagster_records import pruning
+from communicator_pipeline.dagster_records.pruning import Pruned, prune
 from communicator_pipeline.retention_settings import Retention
 from communicator_pipeline_tests.infra.postgres import Postgres, needs_postgres, postgres
 
@@ -202,9 +203,9 @@ def test_nothing_hangs_on_runs_that_are_gone(instance: DagsterInstance) -> None:
     for number in range(3):
         _make(instance, "2026-01-01", tags={"number": str(number)})
     _prune(instance)
-    with dagster_records._runs(instance) as connection:
+    with pruning._runs(instance) as connection:
         tagged = set(connection.execute(sqlalchemy.select(RunTagsTable.c.run_id)).scalars())
-    with dagster_records._events(instance) as connection:
+    with pruning._events(instance) as connection:
         query = sqlalchemy.select(AssetCheckExecutionsTable.c.run_id)
         checked = list(connection.execute(query).scalars())
     [left] = instance.get_runs()

@@ -33,16 +33,16 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
 from communicator_pipeline.abandoned_runs import PROCESS_TAG
-from communicator_pipeline.run_launchers import LOST_AFTER, health_of_unlaunched
+from communicator_pipeline.engines.run_launchers import LOST_AFTER, health_of_unlaunched
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline_tests.infra.cluster import Cluster, cluster
 
 DAGSTERS_LOCAL = {"module": "dagster._core.launcher", "class": "DefaultRunLauncher"}
-LOCAL = {"module": "communicator_pipeline.run_launchers", "class": "LocalRunLauncher"}
+LOCAL = {"module": "communicator_pipeline.engines.run_launchers", "class": "LocalRunLauncher"}
 DAGSTERS_KUBERNETES = {"module": "dagster_k8s", "class": "K8sRunLauncher"}
 KUBERNETES = {
-    "module": "communicator_pipeline.kubernetes_runs",
+    "module": "communicator_pipeline.engines.kubernetes_runs",
     "class": "KubernetesRunLauncher",
 }
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy
 from dagster import DagsterInstance
 
-from communicator_pipeline.dagster_storage import EventLog, Runs
+from communicator_pipeline.dagster_records.sqlite import EventLog, Runs
 from communicator_pipeline.runs import open_instance
 
 

@@ -19,7 +19,7 @@ import dagster as dg
 import pytest
 from celery import Celery
 
-from communicator_pipeline.celery_app import MOST_STARTS, StepGivenUp, _keep, through
+from communicator_pipeline.engines.celery_app import MOST_STARTS, StepGivenUp, _keep, through
 from communicator_pipeline.storage import Stores, open_local
 from communicator_pipeline.storage.database import utc_text
 from communicator_pipeline.storage.lake import AccountMonth

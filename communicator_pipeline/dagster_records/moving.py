@@ -1,7 +1,7 @@
 """Moving Dagster's records from SQLite to Postgres.
 
 Belongs here: copying every row as it is, once, and saying what stands in the way. Does not belong
-here: which database is used (`dagster_database.py`), asking and telling (`cli/`).
+here: which database is used (`database.py`), asking and telling (`cli/`).
 
 All of it is one transaction in Postgres: killed at any moment, nothing has been moved, and the next
 try begins anew. The SQLite files stay as they are. Numbers of rows stay the same, for cursors of
@@ -31,8 +31,8 @@ from dagster._core.storage.runs.schema import (
 from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
 from sqlalchemy import URL, ColumnElement, Connection, Select, Table
 
-from communicator_pipeline.dagster_database import VARIABLE, connected, locked, make_tables
-from communicator_pipeline.dagster_storage import Runs
+from communicator_pipeline.dagster_records.database import VARIABLE, connected, locked, make_tables
+from communicator_pipeline.dagster_records.sqlite import Runs
 
 SOURCES: Mapping[str, db.MetaData] = {
     "history/runs.db": RunStorageSqlMetadata,
