@@ -140,7 +140,7 @@ class Curve:
             return self.points[0][1]
         place = bisect([messages for messages, _ in self.points[1:-1]], x)
         (low, first), (high, last) = self.points[place : place + 2]
-        return first * (x / low) ** (math.log(last / first) / math.log(high / low))
+        return first * math.pow(x / low, math.log(last / first) / math.log(high / low))
 
 
 @dataclass(frozen=True)

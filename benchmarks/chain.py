@@ -132,10 +132,11 @@ def growth(all_taken: dict[int, dict[str, Measured]]) -> None:
     growth, equal peaks that memory does not grow with the history."""
     sizes = sorted(all_taken)
     names: list[Any] = list(all_taken[sizes[0]])
-    for what, number in (
-        ("CPU µs per message", lambda took, n: took.cpu_seconds / n * 1e6),
-        ("peak MB", lambda took, n: took.peak_mb),
-    ):
+    figures: dict[str, Callable[[Measured, int], float]] = {
+        "CPU µs per message": lambda took, n: took.cpu_seconds / n * 1e6,
+        "peak MB": lambda took, n: took.peak_mb,
+    }
+    for what, number in figures.items():
         print(f"\n{what}")
         rows = [
             [

@@ -76,7 +76,7 @@ class Chatter:
     def sentence(self, openings: list[str], topic: list[str]) -> str:
         draw = self._random.random
         word = openings[int(draw() * len(openings))]
-        words = []
+        words: list[str] = []
         longest = 2 + int(40 * draw() ** 2)
         while word and len(words) < longest:
             words.append(word)

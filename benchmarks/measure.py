@@ -35,7 +35,7 @@ class Measured:
 
 
 def measured(
-    function: Callable[..., Any], *args: Any, python: Path | None = None, **environment: str
+    function: Callable[..., Any], *args: Any, python: str | Path | None = None, **environment: str
 ) -> Measured:
     """Call a function of a module, by name, in a fresh Python; arguments travel as JSON. The
     time begins when the module has been imported."""
