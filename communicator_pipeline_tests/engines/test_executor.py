@@ -114,7 +114,9 @@ def test_settings_without_an_executor_are_refused() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [name for name in sys.modules if name.startswith("communicator_pipeline.celery")]:
+    for module in [
+        name for name in sys.modules if name.startswith("communicator_pipeline.engines.celery")
+    ]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "celery", None)
     assert "communicator-pipeline[scaling]" in refused(**celery(str(EXECUTOR_YAML)))
