@@ -58,23 +58,29 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def stack(
-    postgres: Postgres, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    postgres: Postgres,
+    redis: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CeleryStack]:
-    """Two workers; Dagster as in the containers, with this Postgres."""
+    """Two workers, or as many as the test says; Dagster as in the containers, with this Postgres."""
+    workers = getattr(request, "param", 2)
     folder = tmp_path_factory.mktemp("celery")
     written = (CLONE / "infra" / "docker" / "dagster.yaml").read_text()
     assert "port: 5432" in written
     dagster_yaml = written.replace("port: 5432", f"port: {postgres.port}").replace(
         "/tmp/dagster", str(folder / "artifacts")
     )
+    postgres.create(folder.name)
+    redis.client.flushall()  # what another stack has left
     environment = {
-        **postgres.variables(),
+        **postgres.variables(folder.name),
         "COMMUNICATOR_CELERY_BROKER": redis.url,
     }
     before = dict(os.environ)
     os.environ.update(environment)  # this process asks Dagster as well
     try:
-        with celery_stack(folder, dagster_yaml, environment, workers=2) as started:
+        with celery_stack(folder, dagster_yaml, environment, workers) as started:
             yield started
     finally:
         os.environ.clear()

@@ -41,6 +41,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize("stack", [2, 4], indirect=True, ids=["2 workers", "4 workers"])
 def test_a_backfill_of_two_years_is_the_same_whichever_workers_are_killed(
     stack: CeleryStack, tmp_path: Path, sizes: FaultSizes
 ) -> None:
