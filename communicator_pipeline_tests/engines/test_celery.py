@@ -63,7 +63,7 @@ def stack(
     redis: RedisServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CeleryStack]:
-    """Two workers, or as many as the test says; Dagster as in the containers, with this Postgres."""
+    """Two workers, or as many as is asked for; Dagster as in the containers, with this Postgres."""
     workers = getattr(request, "param", 2)
     folder = tmp_path_factory.mktemp("celery")
     written = (CLONE / "infra" / "docker" / "dagster.yaml").read_text()
