@@ -14,7 +14,7 @@ from communicator_pipeline.analysis import Analysis
 from communicator_pipeline.chain import analyses, conversations
 from communicator_pipeline.chain.ripples import mark_all
 from communicator_pipeline.chain.scope import MonthReport, Scope
-from communicator_pipeline.chain.transcripts import Transcripts
+from communicator_pipeline.chain.transcripts import Transcripts, days_of_conversations
 from communicator_pipeline.chain.variants import LIVE, Variant, drafter_of
 from communicator_pipeline.drafting import refusals
 from communicator_pipeline.drafting.by_model import Drafter
@@ -84,18 +84,16 @@ def materialise(
     processed: list[str] = []
     preview: list[dict[str, str]] = []
     again: dict[str, str] = {}
+    elsewhere: dict[AccountMonth, list[str]] = {}  # what is overtaken in earlier months
 
     def draft_days(manifest: Manifest) -> NewDays:
         analysed = stores.lake.manifest(analysed_as, partition)
         overtaken: list[str] = []
+        elsewhere.clear()
         if variant.is_live:
-            overtaken = _drafted_earlier(
-                stores,
-                partition,
-                manifest,
-                set(manifest.days) - set(scope.chosen(manifest.days)),
-                _active_on(stores, partition, analysed, scope),
-            )
+            active = _active_on(stores, partition, analysed, scope)
+            elsewhere.update(_drafted_earlier(stores, partition, scope, manifest, active))
+            overtaken = elsewhere.pop(partition, [])
             mark_all(stores, partition, dict.fromkeys(overtaken, OVERTAKEN))
         processed[:] = sorted({*scope.chosen({*analysed.days, *manifest.days}), *overtaken})
         numbers.clear()
@@ -171,10 +169,10 @@ def materialise(
         return tables
 
     manifest, changed = stores.lake.update(asset, partition, draft_days)
-    if variant.is_live:
-        _tell_earlier_months(stores, partition, scope)
-        if again:
-            retry_later(stores.database, account, again, ())
+    for earlier, days in elsewhere.items():
+        mark_all(stores, earlier, dict.fromkeys(days, OVERTAKEN))
+    if variant.is_live and again:
+        retry_later(stores.database, account, again, ())
     return MonthReport(partition, manifest, processed, changed, dict(numbers), counts, preview)
 
 
@@ -206,33 +204,37 @@ def _active_on(
 def _drafted_earlier(
     stores: Stores,
     partition: AccountMonth,
+    scope: Scope,
     manifest: Manifest,
-    days: Collection[str],
-    active: set[str],
-) -> list[str]:
-    """Those of the days that hold a draft for one of these conversations: it went on since, so
-    the draft there is to go."""
-    return [
-        day
-        for day, entry in manifest.days.items()
-        if day in days
-        and not active.isdisjoint(
-            texts(stores.lake.read_day(ASSET, partition, entry)["conversation_id"])
-        )
-    ]
-
-
-def _tell_earlier_months(stores: Stores, partition: AccountMonth, scope: Scope) -> None:
-    """Mark the days of earlier months that hold drafts for conversations that went on."""
-    analysed = stores.lake.manifest(analyses.ASSET, partition)
-    active = _active_on(stores, partition, analysed, scope)
-    for month in stores.lake.months(ASSET, partition.account):
-        earlier = AccountMonth(partition.account, month)
-        if month >= partition.month or earlier in scope.partitions or not active:
+    active: Collection[str],
+) -> dict[AccountMonth, list[str]]:
+    """The days outside of the scope, of this month and of earlier ones, that hold a draft for one
+    of these conversations: it went on since, so the draft there is to go."""
+    account = partition.account
+    earlier = [AccountMonth(account, m) for m in stores.lake.months(ASSET, account)]
+    earlier = [e for e in earlier if e < partition and e not in scope.partitions]
+    of_month = set(manifest.days) - set(scope.chosen(manifest.days))
+    if not active or not (earlier or of_month):
+        return {}
+    # A draft stands where its conversation was active: few days are read, however many there are.
+    were_active = days_of_conversations(stores, account, active, f"{partition.month}-31")
+    found = {}
+    for month in [*earlier, partition]:
+        days = {day for day in were_active if day[:7] == month.month}
+        if not days:
             continue
-        drafts = stores.lake.manifest(ASSET, earlier)
-        days = _drafted_earlier(stores, earlier, drafts, drafts.days, active)
-        mark_all(stores, earlier, dict.fromkeys(days, OVERTAKEN))
+        held = manifest if month == partition else stores.lake.manifest(ASSET, month)
+        days &= of_month if month == partition else set(held.days)
+        drafted = [
+            day
+            for day in sorted(days)
+            if not set(active).isdisjoint(
+                texts(stores.lake.read_day(ASSET, month, held.days[day])["conversation_id"])
+            )
+        ]
+        if drafted:
+            found[month] = drafted
+    return found
 
 
 def _waiting(

@@ -22,7 +22,7 @@ import os
 import re
 import secrets
 from calendar import monthrange
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -35,7 +35,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectStore
+from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectInfo, ObjectStore
 
 FIRST_MONTH = os.environ.get("COMMUNICATOR_FIRST_MONTH", "2006-03")
 """The first partition. Nothing is older than the first tweet (2006-03-21); fewer months make a
@@ -57,6 +57,8 @@ JOIN_UNCHANGED = timedelta(days=2)
 LARGEST_JOINED = 32 * 2**20
 """Bytes. A month of more becomes several files; one is held in memory while it is written."""
 
+_MOST_KNOWN = 2_000  # manifests that a process keeps, some 10 KB each
+_SETTLED = timedelta(seconds=2)  # two puts within a tick of the file system may look alike
 _MOST_TRIES = 1_000  # each lost race is another writer's success: this many means a fault
 
 ACCOUNT_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -141,6 +143,7 @@ class Lake:
     ) -> None:
         self.objects = objects
         self._exists = exists  # whether there is such an account (still)
+        self._known: OrderedDict[str, tuple[str, Manifest]] = OrderedDict()  # by key, with version
 
     def manifest(self, asset: str, partition: AccountMonth) -> Manifest:
         """The partition's manifest; an empty one if nothing was written yet."""
@@ -154,14 +157,28 @@ class Lake:
 
     def months(self, asset: str, account: str) -> list[str]:
         """The months for which the asset has a manifest, in order."""
+        return [month for month, _ in self._listed(asset, account)]
+
+    def _listed(self, asset: str, account: str) -> list[tuple[str, ObjectInfo]]:
         prefix = f"lake/{asset}/{account}/"
-        return sorted(
-            {
-                info.key.removeprefix(prefix).split("/")[0]
-                for info in self.objects.list(prefix)
-                if info.key.endswith("/manifest.json")
-            }
-        )
+        return [
+            (info.key.removeprefix(prefix).split("/")[0], info)
+            for info in self.objects.list(prefix)
+            if info.key.endswith("/manifest.json")
+        ]
+
+    def _as_listed(self, asset: str, partition: AccountMonth, info: ObjectInfo) -> Manifest:
+        """The manifest as a listing has it, or newer. Most of a long history has not changed since
+        it was last read here: at R2 reading it again would be a call for each month."""
+        version, known = self._known.get(info.key, ("", None))
+        if known is not None and version == info.version:
+            return known
+        manifest = self.manifest(asset, partition)
+        if info.modified_at < datetime.now(UTC) - _SETTLED:
+            self._known[info.key] = info.version, manifest
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return manifest
 
     def update(
         self,
@@ -225,13 +242,13 @@ class Lake:
         An address is for `query`: it says which rows are meant of a file that holds several days.
         """
         found: list[tuple[str, str, DayFile]] = []
-        for month in self.months(asset, account):
+        for month, info in self._listed(asset, account):
             if not first[:7] <= month <= last[:7]:
                 continue
             partition = AccountMonth(account, month)
             found += [
                 (_file_key(asset, partition, entry.file), day, entry)
-                for day, entry in self.manifest(asset, partition).days.items()
+                for day, entry in self._as_listed(asset, partition, info).days.items()
                 if first <= day <= last
             ]
         keys = list(dict.fromkeys(key for key, _, _ in found))
@@ -400,35 +417,57 @@ def _row_group_at(file: pq.FileMetaData, first_row: int) -> int:
     raise ValueError(f"no day begins at row {first_row} of this file: its manifest is of another")
 
 
-_ROWS_OF_FILE = re.compile(r"(.*)#rows=(\d+)-(\d+)", re.DOTALL)
+_ROWS_OF_FILE = re.compile(r"(.*)#rows=(\d+)-(\d+)/(\d+)", re.DOTALL)
 
 
 def _address_of_rows(address: str, day: DayFile) -> str:
-    """Where a day's rows are: the file, or `<file>#rows=<first>-<last>` of one that is shared."""
+    """Where a day's rows are: the file, or `<file>#rows=<first>-<last>/<rows of the file>` of one
+    that is shared."""
     if day.first_row is None:
         return address
-    return f"{address}#rows={day.first_row}-{day.first_row + day.rows - 1}"
+    return f"{address}#rows={day.first_row}-{day.first_row + day.rows - 1}/{day.file_rows}"
 
 
 def _rows_at(addresses: Iterable[str]) -> str:
-    """SQL for the rows at these addresses."""
-    whole: list[str] = []
-    parts: dict[str, list[str]] = defaultdict(list)
+    """SQL for the rows at these addresses. Days that lie one behind the other are one range, and
+    a file of which all is wanted none: a scan for each day of a long history is slow."""
+    alone: list[str] = []
+    ranges: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    rows_of: dict[str, int] = {}
     for address in addresses:
         if shared := _ROWS_OF_FILE.fullmatch(address):
-            file, first, last = shared.groups()
-            parts[file].append(f"file_row_number BETWEEN {first} AND {last}")
+            file, first, last, rows = shared.groups()
+            ranges[file].append((int(first), int(last)))
+            rows_of[file] = int(rows)
         else:
-            whole.append(address)
+            alone.append(address)
+    merged = {file: _merged(of_file) for file, of_file in ranges.items()}
+    whole = dict.fromkeys(f for f, found in merged.items() if found == [(0, rows_of[f] - 1)])
     selects = [
-        f"SELECT * EXCLUDE (file_row_number) FROM read_parquet('{_quoted(file)}', "
-        f"file_row_number = true) WHERE {' OR '.join(ranges)}"
-        for file, ranges in parts.items()
+        f"SELECT * FROM read_parquet([{', '.join(map(_literal, files))}])"
+        for files in (alone, whole)  # not of the same schema, perhaps
+        if files
     ]
-    if whole:
-        files = ", ".join(f"'{_quoted(address)}'" for address in whole)
-        selects.insert(0, f"SELECT * FROM read_parquet([{files}])")
+    for file, found in merged.items():
+        if file in whole:
+            continue
+        wanted = " OR ".join(f"file_row_number BETWEEN {a} AND {b}" for a, b in found)
+        selects.append(
+            f"SELECT * EXCLUDE (file_row_number) FROM read_parquet({_literal(file)}, "
+            f"file_row_number = true) WHERE {wanted}"
+        )
     return " UNION ALL BY NAME ".join(selects)
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges (first, last), in order, where one that begins behind another one is part of it."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(last, found[-1][1])
+        else:
+            found.append((first, last))
+    return found
 
 
 @cache
@@ -440,8 +479,8 @@ def _engine(process: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dict[str, str]:

@@ -30,6 +30,7 @@ class ObjectInfo:
     key: str
     size: int  # bytes
     modified_at: datetime  # UTC
+    version: str  # another one whenever the object was put anew; no etag
 
 
 class ObjectStore(Protocol):
@@ -109,7 +110,8 @@ class LocalObjects:
                 stat = self._path(key).stat()
             except FileNotFoundError:  # deleted while we walked
                 continue
-            yield ObjectInfo(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+            modified_at = datetime.fromtimestamp(stat.st_mtime, UTC)
+            yield ObjectInfo(key, stat.st_size, modified_at, f"{stat.st_ino}-{stat.st_mtime_ns}")
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)

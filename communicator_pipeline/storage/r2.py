@@ -157,7 +157,7 @@ class R2Objects:
         try:
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
                 for one in page.get("Contents", ()):
-                    yield ObjectInfo(one["Key"], one["Size"], one["LastModified"])
+                    yield ObjectInfo(one["Key"], one["Size"], one["LastModified"], one["ETag"])
         except (ClientError, BotoCoreError) as error:
             raise self._unavailable(error, f"list {prefix}") from error
 
