@@ -14,7 +14,7 @@ from communicator_pipeline.analysis import Analysis
 from communicator_pipeline.chain import analyses, conversations
 from communicator_pipeline.chain.ripples import mark_all
 from communicator_pipeline.chain.scope import MonthReport, Scope
-from communicator_pipeline.chain.transcripts import Transcripts, days_of_conversations
+from communicator_pipeline.chain.transcripts import Transcripts
 from communicator_pipeline.chain.variants import LIVE, Variant, drafter_of
 from communicator_pipeline.drafting import refusals
 from communicator_pipeline.drafting.by_model import Drafter
@@ -64,6 +64,16 @@ WHERE kind = 'message' AND conversation_id IN (SELECT conversation_id FROM asked
 GROUP BY conversation_id
 """
 
+_WHERE_DRAFTS_MAY_BE = """
+WITH active_on AS (
+    SELECT DISTINCT conversation_id, strftime(sent_at, '%Y-%m-%d') AS day
+    FROM members SEMI JOIN active USING (conversation_id)
+), elsewhere AS (FROM active_on ANTI JOIN chosen USING (day))
+SELECT max(day) AS day FROM elsewhere WHERE day < (SELECT min(day) FROM chosen)
+GROUP BY conversation_id
+UNION SELECT day FROM elsewhere WHERE day > (SELECT min(day) FROM chosen)
+"""
+
 
 def materialise(
     stores: Stores, partition: AccountMonth, scope: Scope, variant: Variant = LIVE
@@ -91,8 +101,9 @@ def materialise(
         overtaken: list[str] = []
         elsewhere.clear()
         if variant.is_live:
+            these = {*scope.chosen(analysed.days), *scope.chosen(manifest.days)}
             active = _active_on(stores, partition, analysed, scope)
-            elsewhere.update(_drafted_earlier(stores, partition, scope, manifest, active))
+            elsewhere.update(_drafted_elsewhere(stores, partition, scope, manifest, these, active))
             overtaken = elsewhere.pop(partition, [])
             mark_all(stores, partition, dict.fromkeys(overtaken, OVERTAKEN))
         processed[:] = sorted({*scope.chosen({*analysed.days, *manifest.days}), *overtaken})
@@ -201,39 +212,45 @@ def _active_on(
     }
 
 
-def _drafted_earlier(
+def _drafted_elsewhere(
     stores: Stores,
     partition: AccountMonth,
     scope: Scope,
     manifest: Manifest,
+    chosen: Collection[str],
     active: Collection[str],
 ) -> dict[AccountMonth, list[str]]:
-    """The days outside of the scope, of this month and of earlier ones, that hold a draft for one
-    of these conversations: it went on since, so the draft there is to go."""
+    """The days beside the chosen ones, of this month and of earlier ones, that hold a draft for
+    one of the conversations which were active on these: it went on, so the draft there is to go.
+
+    Of what was before, only each conversation's last day can hold one: drafts on earlier days were
+    found in the same way when it went on from there.
+    """
     account = partition.account
     earlier = [AccountMonth(account, m) for m in stores.lake.months(ASSET, account)]
-    earlier = [e for e in earlier if e < partition and e not in scope.partitions]
-    of_month = set(manifest.days) - set(scope.chosen(manifest.days))
-    if not active or not (earlier or of_month):
+    months = [e for e in earlier if e < partition and e not in scope.partitions]
+    if set(manifest.days) - set(chosen):
+        months.append(partition)
+    members = stores.lake.day_files(conversations.ASSET, account, last=f"{partition.month}-31")
+    if not active or not months or not members:
         return {}
-    # A draft stands where its conversation was active: few days are read, however many there are.
-    were_active = days_of_conversations(stores, account, active, f"{partition.month}-31")
-    found = {}
-    for month in [*earlier, partition]:
-        days = {day for day in were_active if day[:7] == month.month}
-        if not days:
-            continue
+    tables: dict[str, Sequence[str] | pa.Table] = {
+        "members": [address for address, _ in members],
+        "active": pa.table({"conversation_id": sorted(active)}),
+        "chosen": pa.table({"day": sorted(chosen)}),
+    }
+    days = sorted(texts(stores.lake.query(_WHERE_DRAFTS_MAY_BE, tables)["day"]))
+    found: dict[AccountMonth, list[str]] = {}
+    for month in months:
         held = manifest if month == partition else stores.lake.manifest(ASSET, month)
-        days &= of_month if month == partition else set(held.days)
-        drafted = [
+        found[month] = [
             day
-            for day in sorted(days)
-            if not set(active).isdisjoint(
+            for day in days
+            if day in held.days
+            and not set(active).isdisjoint(
                 texts(stores.lake.read_day(ASSET, month, held.days[day])["conversation_id"])
             )
         ]
-        if drafted:
-            found[month] = drafted
     return found
 
 

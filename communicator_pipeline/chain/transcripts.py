@@ -20,7 +20,7 @@ from communicator_pipeline.messages import (
 )
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import directory, handles, load_account
-from communicator_pipeline.storage.lake import Lake, end_of_day, texts
+from communicator_pipeline.storage.lake import end_of_day, texts
 
 _MEMBERS_OF_DAYS = """
 SELECT conversation_id, strftime(sent_at, '%Y-%m-%d') AS day
@@ -58,25 +58,6 @@ SELECT conversation_id FROM members JOIN (
 ) AS mine USING (message_id)
 GROUP BY conversation_id ORDER BY max(mine.sent_at) DESC, conversation_id LIMIT {most}
 """
-
-
-def days_of_conversations(
-    stores: Stores, account: str, conversation_ids: Iterable[str], last: str
-) -> set[str]:
-    """The days up to `last` on which one of these conversations was active."""
-    active = pa.table({"conversation_id": pa.array(sorted(set(conversation_ids)), pa.string())})
-    members = stores.lake.day_files(conversations.ASSET, account, last=last)
-    return _days_of(stores.lake, active, members)
-
-
-def _days_of(lake: Lake, active: pa.Table, members: Sequence[tuple[str, str]]) -> set[str]:
-    if not members or not active.num_rows:
-        return set()
-    tables: dict[str, Sequence[str] | pa.Table] = {
-        "members": [address for address, _ in members],
-        "active": active,
-    }
-    return set(texts(lake.query(_DAYS_OF_CONVERSATIONS, tables)["day"]))
 
 
 class Transcripts:
@@ -202,7 +183,13 @@ class Transcripts:
 
     def _read(self, active: pa.Table, members: Sequence[tuple[str, str]]) -> None:
         """Read whole the conversations of `active`, from the (address, day) of membership."""
-        spread = _days_of(self._lake, active, members)
+        if active.num_rows == 0:
+            return
+        every: dict[str, Sequence[str] | pa.Table] = {
+            "members": [address for address, _ in members],
+            "active": active,
+        }
+        spread = set(texts(self._lake.query(_DAYS_OF_CONVERSATIONS, every)["day"]))
         if not spread:
             return
         raw = self._lake.day_files(
