@@ -416,6 +416,33 @@ def test_answering_a_day_later_takes_the_draft_away_and_blocks_nothing(
     assert stores.database.execute("SELECT * FROM drafts") == []
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1)])
+def test_a_conversation_has_one_draft_on_its_last_day_in_whatever_order_it_came(
+    stores: Stores, fill: Fill, order: tuple[int, ...]
+) -> None:
+    said = [
+        line(1, "2026-09-10T09:00:00Z", "ben", "ana: can you send me the invoice?"),
+        line(2, "2026-10-20T09:00:00Z", "ben", "ana: could you send it today?", reply_to="m1"),
+        line(3, "2026-11-02T09:00:00Z", "ben", "ana: any news of the invoice?", reply_to="m2"),
+        line(4, "2026-11-05T09:00:00Z", "ben", "ana: can you send it now?", reply_to="m3"),
+    ]
+    for number in order:
+        fill(said[number], name=f"{number}.jsonl")
+        settle(stores)
+    drafted = [
+        (day, row["conversation_id"])
+        for month in stores.lake.months("drafted_replies", "ana-chat")
+        for day, entry in stores.lake.manifest(
+            "drafted_replies", AccountMonth("ana-chat", month)
+        ).days.items()
+        for row in stores.lake.read_day(
+            "drafted_replies", AccountMonth("ana-chat", month), entry
+        ).to_pylist()
+    ]
+    assert drafted == [("2026-11-05", "c1:m1")]
+    assert sound(stores) == []
+
+
 def test_a_draft_goes_with_the_message_that_it_answers(stores: Stores, fill: Fill) -> None:
     fill(TALK[0])
     settle(stores)

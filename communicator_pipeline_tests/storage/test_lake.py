@@ -8,6 +8,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import orjson
 import pyarrow as pa
@@ -226,6 +227,47 @@ def test_a_month_that_is_over_becomes_a_file_and_is_read_as_before(lake: Lake) -
         assert parquet_digest(lake.read_day("t", PARTITION, entry)) == entry.digest, name
     assert lake.rows_by("value", "t", PARTITION, after, "2026-11-03").keys() == {0, 1, 2}
     assert lake.join("t", PARTITION, LATER + timedelta(days=9)) == 0
+
+
+def test_neighbouring_days_of_a_file_are_one_range_and_all_of_it_none(lake: Lake) -> None:
+    _month(lake)
+    _tidy(lake)
+    addresses = [address for address, _ in lake.day_files("t", "ana")]
+    whole = lake_module._rows_at(addresses)
+    assert "file_row_number" not in whole
+    assert whole.count(".parquet") == 1
+    some = lake_module._rows_at([*addresses[1:3], addresses[5]])
+    assert some.count("BETWEEN") == 2
+
+
+class _CountedObjects(LocalObjects):
+    read: ClassVar[list[str]] = []
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        self.read.append(key)
+        return super().get(key)
+
+
+def test_a_manifest_is_read_again_only_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(_CountedObjects(tmp_path))
+    _add(lake, 1)
+
+    def rows_read() -> tuple[list[int], int]:
+        _CountedObjects.read.clear()
+        files = [address for address, _ in lake.day_files("t", "ana")]
+        rows = lake.query("SELECT value FROM t ORDER BY value", {"t": files})["value"].to_pylist()
+        return rows, len(_CountedObjects.read)
+
+    assert [rows_read() for _ in range(2)] == [([1], 1)] * 2  # so new that it may change unseen
+    monkeypatch.setattr(lake_module, "_SETTLED", timedelta(0))
+    assert [rows_read() for _ in range(3)] == [([1], 1), ([1], 0), ([1], 0)]
+    _add(Lake(LocalObjects(tmp_path)), 2)  # another process
+    assert [rows_read() for _ in range(2)] == [([1, 2], 1), ([1, 2], 0)]
+    monkeypatch.setattr(lake_module, "_MOST_KNOWN", 0)
+    _add(lake, 3)
+    assert [rows_read() for _ in range(2)] == [([1, 2, 3], 1)] * 2
 
 
 def test_a_month_under_way_or_just_changed_is_left_alone(lake: Lake) -> None:
