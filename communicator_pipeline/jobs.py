@@ -170,7 +170,7 @@ def notify() -> None:
 
 @dg.op(
     tags=on_queue("collect_garbage"),
-    description="Join the files of months that are over; delete those that no manifest names.",
+    description="Join the files of days that are long over; delete those that no manifest names.",
 )
 def collect_garbage(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()

@@ -74,8 +74,8 @@ class Tidied:
 
 
 def tidy_lake(stores: Stores, now: datetime, may_go_on: MayGoOn = for_ever) -> Tidied:
-    """Join the files of months that are over, and delete those that no manifest has named for an
-    hour, and what has come into removed accounts. Goes on where it last ended."""
+    """Join the files of days that are long over, and delete those that no manifest has named for
+    an hour, and what has come into removed accounts. Goes on where it last ended."""
     done = Tidied(collected=clear_removed(stores, now))
     state = Settings(stores.database, None)
     parts = [

@@ -9,9 +9,9 @@ thing that is replaced, by compare-and-swap; whoever loses the race reads it aga
 no manifest names are collected an hour later, so that a reader who holds an older manifest can
 finish.
 
-The days of a month that is over are joined into one file, a row group each. They are read by day
-as before, and their digests stay: no day has changed. One that changes all the same gets a file of
-its own again, until the month is joined once more.
+Days that have been over for a while are joined into one file for each month, a row group each. They
+are read by day as before, and their digests stay: no day has changed. One that changes all the same
+gets a file of its own again, until the month is joined once more.
 """
 
 from __future__ import annotations
@@ -49,10 +49,13 @@ LARGEST_ATTACHMENT = 25 * 2**20
 COLLECT_AFTER = timedelta(hours=1)
 
 JOIN_AFTER = timedelta(days=14)
-"""A month is joined when it has been over for so long: late messages and edits have mostly come,"""
+"""Days are joined that have been over for so long: late messages and edits mostly have come,"""
+
+JOIN_AT_ONCE = 7
+"""so many of them, while their month is under way; what is left when the month is over as well,"""
 
 JOIN_UNCHANGED = timedelta(days=2)
-"""and nothing in it has changed for so long. Rows that were replaced in a joined file go then."""
+"""once nothing in it has changed for so long. Rows that were replaced in a joined file go then."""
 
 LARGEST_JOINED = 32 * 2**20
 """Bytes. A month of more becomes several files; one is held in memory while it is written."""
@@ -286,22 +289,22 @@ class Lake:
         return len(garbage)
 
     def join(self, asset: str, partition: AccountMonth, now: datetime) -> int:
-        """Join the days' files of a month that is over and has not changed for a while, and
-        likewise what they hand over; returns how many files are replaced by fewer.
+        """Join the files of days that are over for a while, and likewise what they hand over;
+        returns how many files are replaced by fewer.
 
         Killed half-way it leaves a file that no manifest names; done by two at once, one of them
         has joined for nothing. A day that somebody replaces meanwhile stays replaced.
         """
-        if now < end_of_day(last_day_of(partition.month)) + JOIN_AFTER:
-            return 0
         before = self.manifest(asset, partition)
-        if now < _last_swap(before) + JOIN_UNCHANGED:
+        is_over = now >= end_of_day(last_day_of(partition.month)) + JOIN_AFTER
+        if is_over and now < _last_swap(before) + JOIN_UNCHANGED:
             return 0
-        days = before.days
-        handed_over = {name: e for name, e in before.entries.items() if name not in days}
+        old = {n: e for n, e in before.entries.items() if now >= end_of_day(n[:10]) + JOIN_AFTER}
+        days = {name: entry for name, entry in old.items() if "." not in name}
+        handed_over = {name: entry for name, entry in old.items() if name not in days}
         joined: dict[str, DayFile] = {}
         for entries in (days, handed_over):
-            if _is_worth_joining(entries.values()):
+            if _is_worth_joining(entries.values(), 1 if is_over else JOIN_AT_ONCE):
                 for part in self._joinable(asset, partition, entries):
                     joined |= self._write_joined(asset, partition, part)
         if not joined:
@@ -395,14 +398,14 @@ def _last_swap(manifest: Manifest) -> datetime:
     return datetime.fromtimestamp(manifest.generation / 1000, UTC)
 
 
-def _is_worth_joining(entries: Iterable[DayFile]) -> bool:
-    """Whether there are several files and one of them is not a joined one, or a joined one holds
-    rows that were replaced."""
+def _is_worth_joining(entries: Iterable[DayFile], least: int) -> bool:
+    """Whether there are several files and so many of them are not joined ones, or a joined one
+    holds rows that were replaced."""
     held: dict[str, list[DayFile]] = defaultdict(list)
     for entry in entries:
         held[entry.file].append(entry)
-    alone = any(not entry.is_joined for of_file in held.values() for entry in of_file)
-    return (alone and len(held) > 1) or any(
+    alone = sum(not entry.is_joined for of_file in held.values() for entry in of_file)
+    return (alone >= least and len(held) > 1) or any(
         entries[0].is_joined and sum(e.rows for e in entries) < (entries[0].file_rows or 0)
         for entries in held.values()
     )

@@ -272,7 +272,7 @@ def test_a_manifest_is_read_again_only_when_it_has_changed(
 
 def test_a_month_under_way_or_just_changed_is_left_alone(lake: Lake) -> None:
     _month(lake)
-    over = datetime(2026, 12, 1, tzinfo=UTC)
+    over = datetime(2026, 11, 8, tzinfo=UTC)  # the seventh of the nine days
     assert lake.join("t", PARTITION, over + timedelta(days=13, hours=23)) == 0
     changed = datetime.fromtimestamp(lake.manifest("t", PARTITION).generation / 1000, UTC)
     assert lake.join("t", AccountMonth("ana", "2020-01"), changed) == 0
@@ -282,6 +282,25 @@ def test_a_month_under_way_or_just_changed_is_left_alone(lake: Lake) -> None:
     changed = datetime.fromtimestamp(lake.manifest("t", past).generation / 1000, UTC)
     assert lake.join("t", past, changed + timedelta(days=1, hours=23)) == 0
     assert lake.join("t", past, changed + timedelta(days=2)) == 1
+
+
+def test_old_days_of_a_month_under_way_are_joined_seven_at_a_time(lake: Lake) -> None:
+    _month(lake, days=16)
+    rows = _rows(lake)
+    after = timedelta(days=14)
+    assert lake.join("t", PARTITION, datetime(2026, 11, 8, tzinfo=UTC) + after) == 12  # of 14
+    assert lake.join("t", PARTITION, datetime(2026, 11, 14, tzinfo=UTC) + after) == 0  # six more
+    assert _rows(lake) == rows
+    assert lake.join("t", PARTITION, datetime(2026, 11, 15, tzinfo=UTC) + after) == 14
+    lake.collect_garbage("t", PARTITION, LATER)
+    assert len(_files(lake)) == 2 + 2 * 2  # the fourteen days, and two of which each has its own
+    assert _rows(lake) == rows
+    new = pa.table({"day": ["2026-11-02"], "value": [77]})
+    lake.update("t", PARTITION, lambda manifest: {"2026-11-02": new})
+    lake.join("t", PARTITION, datetime(2026, 11, 15, tzinfo=UTC) + after)  # what was there goes
+    lake.collect_garbage("t", PARTITION, LATER)
+    assert len(_files(lake)) == 2 + 2 * 2
+    assert ("2026-11-02", 77) in _rows(lake)
 
 
 def test_what_is_written_again_unchanged_changes_nothing(lake: Lake) -> None:
