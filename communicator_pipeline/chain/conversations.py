@@ -22,6 +22,7 @@ from communicator_pipeline.storage.lake import (
     Manifest,
     NewDays,
     carry_of,
+    newest_first,
     parquet_digest,
     texts,
 )
@@ -195,20 +196,21 @@ def _known_parents(
         wanted -= set(frame.loc[frame["message_id"].isin(wanted), "message_id"])
     if not wanted:
         return {}
-    files = [
-        address
-        for address, day in stores.lake.day_files(
-            ASSET, partition.account, last=max(messages, default="")
+    last = max(messages, default="")
+    files = stores.lake.day_files(ASSET, partition.account, last=last)
+    found: dict[str, str] = {}
+    for stretch in newest_first(file for file in files if file[1] not in messages):
+        rows = stores.lake.query(
+            "SELECT message_id, conversation_id FROM members SEMI JOIN wanted USING (message_id)",
+            {
+                "members": [address for address, _ in stretch],
+                "wanted": pa.table({"message_id": sorted(wanted - found.keys())}),
+            },
         )
-        if day not in messages
-    ]
-    if not files:
-        return {}
-    found = stores.lake.query(
-        "SELECT message_id, conversation_id FROM members SEMI JOIN wanted USING (message_id)",
-        {"members": files, "wanted": pa.table({"message_id": sorted(wanted)})},
-    )
-    return _conversation_of(found)
+        found |= _conversation_of(rows)
+        if wanted <= found.keys():
+            break
+    return found
 
 
 def _carry_before(

@@ -14,7 +14,7 @@ from communicator_pipeline.analysis import Analysis
 from communicator_pipeline.chain import analyses, conversations
 from communicator_pipeline.chain.ripples import mark_all
 from communicator_pipeline.chain.scope import MonthReport, Scope
-from communicator_pipeline.chain.transcripts import Transcripts
+from communicator_pipeline.chain.transcripts import Transcripts, days_of
 from communicator_pipeline.chain.variants import LIVE, Variant, drafter_of
 from communicator_pipeline.drafting import refusals
 from communicator_pipeline.drafting.by_model import Drafter
@@ -65,10 +65,7 @@ GROUP BY conversation_id
 """
 
 _WHERE_DRAFTS_MAY_BE = """
-WITH active_on AS (
-    SELECT DISTINCT conversation_id, strftime(sent_at, '%Y-%m-%d') AS day
-    FROM members SEMI JOIN active USING (conversation_id)
-), elsewhere AS (FROM active_on ANTI JOIN chosen USING (day))
+WITH elsewhere AS (FROM active_on ANTI JOIN chosen USING (day))
 SELECT max(day) AS day FROM elsewhere WHERE day < (SELECT min(day) FROM chosen)
 GROUP BY conversation_id
 UNION SELECT day FROM elsewhere WHERE day > (SELECT min(day) FROM chosen)
@@ -234,9 +231,9 @@ def _drafted_elsewhere(
     members = stores.lake.day_files(conversations.ASSET, account, last=f"{partition.month}-31")
     if not active or not months or not members:
         return {}
-    tables: dict[str, Sequence[str] | pa.Table] = {
-        "members": [address for address, _ in members],
-        "active": pa.table({"conversation_id": sorted(active)}),
+    of_active = pa.table({"conversation_id": pa.array(sorted(active), pa.string())})
+    tables = {
+        "active_on": days_of(stores.lake, of_active, members),
         "chosen": pa.table({"day": sorted(chosen)}),
     }
     days = sorted(texts(stores.lake.query(_WHERE_DRAFTS_MAY_BE, tables)["day"]))

@@ -20,16 +20,17 @@ from communicator_pipeline.messages import (
 )
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import directory, handles, load_account
-from communicator_pipeline.storage.lake import end_of_day, texts
+from communicator_pipeline.storage.lake import Lake, end_of_day, newest_first, texts
 
 _MEMBERS_OF_DAYS = """
 SELECT conversation_id, strftime(sent_at, '%Y-%m-%d') AS day
 FROM members GROUP BY ALL HAVING bool_or(kind = 'message')
 """
 
-_DAYS_OF_CONVERSATIONS = """
-SELECT DISTINCT strftime(sent_at, '%Y-%m-%d') AS day FROM members SEMI JOIN active
-USING (conversation_id)
+_ACTIVE_ON = """
+SELECT conversation_id, strftime(sent_at, '%Y-%m-%d') AS day,
+    bool_or(message_id = conversation_id) AS begins
+FROM members SEMI JOIN active USING (conversation_id) GROUP BY ALL
 """
 
 _TURNS = """
@@ -41,6 +42,9 @@ FROM (FROM members SEMI JOIN active USING (conversation_id)) AS m
 JOIN raw AS r ON r.message_id = m.message_id AND r.latest
 ORDER BY m.conversation_id, r.sent_at, r.message_id
 """
+
+
+_DAYS = pa.schema([("conversation_id", pa.string()), ("day", pa.string())])
 
 
 @dataclass
@@ -58,6 +62,27 @@ SELECT conversation_id FROM members JOIN (
 ) AS mine USING (message_id)
 GROUP BY conversation_id ORDER BY max(mine.sent_at) DESC, conversation_id LIMIT {most}
 """
+
+
+def days_of(lake: Lake, active: pa.Table, members: Iterable[tuple[str, str]]) -> pa.Table:
+    """On which days the conversations of `active` were so: conversation_id and day, once each.
+
+    Looks back, in the (address, day) of membership, as far as they reach and no farther: a
+    conversation begins with the message that it is named after. What a wrong clock puts before
+    that, in an earlier month, is left out.
+    """
+    seeking = active.select(["conversation_id"])
+    found = [pa.table({"conversation_id": [], "day": []}, schema=_DAYS)]
+    for stretch in newest_first(members):
+        if seeking.num_rows == 0:
+            break
+        rows = lake.query(
+            _ACTIVE_ON, {"members": [address for address, _ in stretch], "active": seeking}
+        )
+        found.append(rows.select(_DAYS.names))
+        begun = rows.filter(rows["begins"])["conversation_id"].combine_chunks()
+        seeking = seeking.filter(pc.invert(pc.is_in(seeking["conversation_id"], value_set=begun)))
+    return pa.concat_tables(found)
 
 
 class Transcripts:
@@ -114,17 +139,25 @@ class Transcripts:
         the newest ones if there are more than `most`."""
         found = cls(stores, account)
         members = stores.lake.day_files(conversations.ASSET, account)
-        raw = [address for address, _ in stores.lake.day_files(raw_messages.ASSET, account)]
-        if not found.account.me or not members or not raw:
+        raw = {day: file for file, day in stores.lake.day_files(raw_messages.ASSET, account)}
+        if not found.account.me:
             return
-        tables: dict[str, Sequence[str] | pa.Table] = {
-            "members": [address for address, _ in members],
-            "raw": raw,
-            "me": pa.table({"person_id": sorted(found.account.me)}),
-        }
-        mine = stores.lake.query(_ANSWERED.format(most=int(most)), tables)
-        found._read(mine, members)
-        for conversation_id in reversed(texts(mine["conversation_id"])):
+        me = pa.table({"person_id": sorted(found.account.me)})
+        mine: dict[str, None] = {}  # newest first
+        for stretch in newest_first(members):
+            tables: dict[str, Sequence[str] | pa.Table] = {
+                "members": [address for address, _ in stretch],
+                "raw": [raw[day] for _, day in stretch if day in raw],
+                "me": me,
+            }
+            if tables["raw"]:
+                answered = stores.lake.query(_ANSWERED.format(most=int(most)), tables)
+                mine |= dict.fromkeys(texts(answered["conversation_id"]))
+            if len(mine) >= most:
+                break
+        newest = list(mine)[:most]
+        found._read(pa.table({"conversation_id": pa.array(newest, pa.string())}), members)
+        for conversation_id in reversed(newest):
             yield found._transcript(conversation_id, datetime.max.replace(tzinfo=UTC))
 
     @classmethod
@@ -185,11 +218,7 @@ class Transcripts:
         """Read whole the conversations of `active`, from the (address, day) of membership."""
         if active.num_rows == 0:
             return
-        every: dict[str, Sequence[str] | pa.Table] = {
-            "members": [address for address, _ in members],
-            "active": active,
-        }
-        spread = set(texts(self._lake.query(_DAYS_OF_CONVERSATIONS, every)["day"]))
+        spread = set(texts(pc.unique(days_of(self._lake, active, members)["day"])))
         if not spread:
             return
         raw = self._lake.day_files(

@@ -23,7 +23,7 @@ import re
 import secrets
 from calendar import monthrange
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -548,6 +548,20 @@ def stretches(months: Iterable[str]) -> list[tuple[str, str]]:
 def start_of_day(day: str) -> datetime:
     """The moment at which the UTC day begins."""
     return datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC)
+
+
+def newest_first(files: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """The (address, day) of a history from its end: the last month, the one before it, then each
+    time as many as there were so far. Whoever finds what is sought stops."""
+    months: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for address, day in files:
+        months[day[:7]].append((address, day))
+    newest = sorted(months, reverse=True)
+    taken = 0
+    while taken < len(newest):
+        stretch = newest[taken : taken + max(taken, 1)]
+        yield [file for month in reversed(stretch) for file in months[month]]
+        taken += len(stretch)
 
 
 def end_of_day(day: str) -> datetime:
