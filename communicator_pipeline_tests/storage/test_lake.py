@@ -21,6 +21,7 @@ from communicator_pipeline.storage.lake import (
     Manifest,
     NewDays,
     carry_of,
+    newest_first,
     parquet_digest,
 )
 from communicator_pipeline.storage.objects import ABSENT, LocalObjects, LostRace
@@ -227,6 +228,18 @@ def test_a_month_that_is_over_becomes_a_file_and_is_read_as_before(lake: Lake) -
         assert parquet_digest(lake.read_day("t", PARTITION, entry)) == entry.digest, name
     assert lake.rows_by("value", "t", PARTITION, after, "2026-11-03").keys() == {0, 1, 2}
     assert lake.join("t", PARTITION, LATER + timedelta(days=9)) == 0
+
+
+def test_a_history_is_looked_through_from_its_end_in_ever_longer_stretches() -> None:
+    days = [f"2026-{month:02d}-{day:02d}" for month in range(1, 10) for day in (3, 7)]
+    stretches = list(newest_first((f"at {day}", day) for day in days))
+    assert [sorted({day[5:7] for _, day in stretch}) for stretch in stretches] == [
+        ["09"], ["08"], ["06", "07"], ["02", "03", "04", "05"], ["01"],
+    ]  # fmt: skip
+    assert [file for stretch in reversed(stretches) for file in stretch] == [
+        (f"at {day}", day) for day in days
+    ]
+    assert list(newest_first([])) == []
 
 
 def test_neighbouring_days_of_a_file_are_one_range_and_all_of_it_none(lake: Lake) -> None:
