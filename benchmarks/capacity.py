@@ -80,7 +80,7 @@ def show(load: Load, costs: Costs) -> None:
         for turn in one.limit.turns:
             print(f"{'':>12}{'->' if turn.exists else '!!'} {turn.words}")
     print(
-        "\nMeasured: accounts of 10, 80 and 400 messages a day. Many of them are reckoned as many "
+        "\nMeasured: one account of 10 and one of 80 messages a day. Many are reckoned as many "
         "times one, and nobody has run them: SQLite, Postgres, D1 and Dagster's UI can each "
         "be too slow long before a limit that is known by a number."
     )

@@ -22,7 +22,7 @@ from communicator_pipeline.language_model.configuration import ModelConfig
 from communicator_pipeline.language_model.prices import price_of
 from communicator_pipeline.storage.cloudflare import MOST_CALLS, WINDOW
 from communicator_pipeline.storage.cloudflare_prices import DAYS, SUBSCRIPTION_USD, billed
-from communicator_pipeline.storage.lake import months_between
+from communicator_pipeline.storage.lake import JOIN_AFTER, JOIN_AT_ONCE, months_between
 from communicator_pipeline.storage.metering import Used
 from communicator_pipeline.storage.work import DirtyDay
 from communicator_pipeline.wanted_runs import SLICE_DAYS, wanted_runs
@@ -65,6 +65,9 @@ LEARNING_EARLIER_HOURS = 0.25
 
 HOUSEKEEPING_CPU_SECONDS = 0.05
 """A night's, of an account: 0.4 to 0.5 s for ten of them (`benchmarks.year`)."""
+
+LOOSE_DAYS = JOIN_AFTER.days + JOIN_AT_ONCE / 2
+"""Days whose files are not joined yet, on average."""
 
 LANDING_INDEX_BYTES = 20
 """Of each message, in the memory of the process that lands pushes (`worker.py`)."""
@@ -461,7 +464,7 @@ def demand(load: Load, costs: Costs, accounts: float) -> dict[str, float]:
     whole = 2 * runs * costs.run_bytes.at(1) + (2 * 30 + 2) * costs.digest_bytes
     condensed = STEPS * days * costs.condensed_bytes
     condensed += 2 * load.years_of_use * YEAR * costs.condensed_digest_bytes
-    kept_files = months * costs.joined_files + DAYS * costs.lake_files.at(m)
+    kept_files = months * costs.joined_files + LOOSE_DAYS * costs.lake_files.at(m)
     database = n * days * costs.database_bytes.at(m)
     d1_written = n * runs * (D1_WRITTEN_OF_RUN + D1_WRITTEN_OF_MESSAGE * load.in_day)
     d1_read = n * runs * D1_READ_OF_RUN

@@ -59,13 +59,11 @@ class Home:
 
 
 MEASURED = (
-    Home(accounts=3, days=100, messages_a_day=10, pulls=4),
-    Home(accounts=3, days=100, messages_a_day=80, pulls=8),
-    Home(accounts=2, days=100, messages_a_day=400, pulls=10),
+    Home(accounts=1, days=100, messages_a_day=10, pulls=4),
+    Home(accounts=1, days=100, messages_a_day=80, pulls=8),
 )
-"""Accounts with few messages a day, with many and with very many, over a hundred days: more than
-one slice of history, so that the days between two are done again. More than one account, for what
-is asked of a model on one day is told by its talks."""
+"""One account with few messages a day and one with many, over a hundred days: two points
+make a curve. More than one slice of history, so that the days between two are done again."""
 
 OVER = timedelta(days=45)
 """Later than every period of `Retention` that runs and files of a finished month are kept for."""
