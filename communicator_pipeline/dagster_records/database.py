@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -137,12 +138,20 @@ def _make_in_sqlite(folder: Path) -> None:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
+            # Elsewhere and moved here whole: Dagster takes a file that is there for a complete one,
+            # though whoever made it was killed half-way.
+            making = folder / ".making"
+            shutil.rmtree(making, ignore_errors=True)
             for storage in (
-                Runs.from_local(str(folder / "history")),
-                EventLog(str(folder / "history")),
-                SqliteScheduleStorage.from_local(str(folder / "schedules")),
+                Runs.from_local(str(making / "history")),
+                EventLog(str(making / "history")),
+                SqliteScheduleStorage.from_local(str(making / "schedules")),
             ):
                 storage.dispose()
+            for part in making.iterdir():
+                if not (folder / part.name).exists():
+                    part.rename(folder / part.name)
+            shutil.rmtree(making)
             made.touch()
 
 

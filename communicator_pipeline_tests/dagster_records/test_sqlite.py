@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy
 from dagster import DagsterInstance
 
+from communicator_pipeline.dagster_records.database import make_storage_once
 from communicator_pipeline.dagster_records.sqlite import EventLog, Runs
 from communicator_pipeline.runs import open_instance
 
@@ -81,3 +84,22 @@ def test_threads_do_not_wait_for_a_connection(instance: DagsterInstance) -> None
     for thread in threads:
         thread.join()
     assert not all_inside.broken
+
+
+def test_whoever_was_killed_while_making_the_tables_leaves_nothing_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster takes a file that is there for a complete one: nothing could be run then, ever."""
+    monkeypatch.setenv("COMMUNICATOR_HOME", str(tmp_path))
+    monkeypatch.delenv("COMMUNICATOR_DAGSTER_DATABASE", raising=False)
+    left = tmp_path / "dagster" / ".making" / "history"
+    left.mkdir(parents=True)
+    (left / "event_log.db").touch()
+    make_storage_once()
+    made = tmp_path / "dagster"
+    assert sorted(path.name for path in made.iterdir()) == [
+        ".lock", ".made", "history", "schedules",
+    ]  # fmt: skip
+    with closing(sqlite3.connect(made / "history" / "event_log.db")) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert {"event_logs", "asset_check_executions", "alembic_version"} <= tables
