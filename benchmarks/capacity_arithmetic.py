@@ -243,7 +243,6 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
         return by_messages(lambda home, one: figure(one) / (one.days - home.accounts))
 
     every = [run for _, one in found for run in one.made]
-    history = [[run for run in one.made if not run.messages] for _, one in found]
     live = [run for run in every if run.messages]
     planned = [len(slices(one.days // home.accounts)) * home.accounts for home, one in found]
     boundaries = sum(
@@ -267,7 +266,7 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
         ),
         import_cpu=sum(one.import_cpu_seconds for _, one in found)
         / sum(one.messages - one.live_messages for _, one in found),
-        again=(sum(map(len, history)) - sum(planned)) / boundaries,
+        again=(len(every) - len(live) - sum(planned)) / boundaries,
         live_cpu=fitted((run.messages, run.cpu_seconds) for run in live),
         landing_cpu=sum(run.landing_cpu_seconds for run in live) / len(live),
         events=fitted((run.months, run.events) for run in every),

@@ -138,10 +138,10 @@ class Transcripts:
         """The conversations in which the owner said something, as they are now, oldest first;
         the newest ones if there are more than `most`."""
         found = cls(stores, account)
-        members = stores.lake.day_files(conversations.ASSET, account)
-        raw = {day: file for file, day in stores.lake.day_files(raw_messages.ASSET, account)}
         if not found.account.me:
             return
+        members = stores.lake.day_files(conversations.ASSET, account)
+        raw = {day: file for file, day in stores.lake.day_files(raw_messages.ASSET, account)}
         me = pa.table({"person_id": sorted(found.account.me)})
         mine: dict[str, None] = {}  # newest first
         for stretch in newest_first(members):

@@ -22,7 +22,7 @@ import os
 import re
 import secrets
 from calendar import monthrange
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -146,7 +146,7 @@ class Lake:
     ) -> None:
         self.objects = objects
         self._exists = exists  # whether there is such an account (still)
-        self._known: OrderedDict[str, tuple[str, Manifest]] = OrderedDict()  # by key, with version
+        self._known: dict[str, tuple[str, Manifest]] = {}  # by key; with the version listed
 
     def manifest(self, asset: str, partition: AccountMonth) -> Manifest:
         """The partition's manifest; an empty one if nothing was written yet."""
@@ -179,8 +179,8 @@ class Lake:
         manifest = self.manifest(asset, partition)
         if info.modified_at < datetime.now(UTC) - _SETTLED:
             self._known[info.key] = info.version, manifest
-            while len(self._known) > _MOST_KNOWN:
-                self._known.popitem(last=False)
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
         return manifest
 
     def update(
@@ -445,15 +445,15 @@ def _rows_at(addresses: Iterable[str]) -> str:
         else:
             alone.append(address)
     merged = {file: _merged(of_file) for file, of_file in ranges.items()}
-    whole = dict.fromkeys(f for f, found in merged.items() if found == [(0, rows_of[f] - 1)])
+    whole = [file for file, found in merged.items() if found == [(0, rows_of[file] - 1)]]
+    for file in whole:
+        del merged[file]
     selects = [
         f"SELECT * FROM read_parquet([{', '.join(map(_literal, files))}])"
         for files in (alone, whole)  # not of the same schema, perhaps
         if files
     ]
     for file, found in merged.items():
-        if file in whole:
-            continue
         wanted = " OR ".join(f"file_row_number BETWEEN {a} AND {b}" for a, b in found)
         selects.append(
             f"SELECT * EXCLUDE (file_row_number) FROM read_parquet({_literal(file)}, "
