@@ -80,7 +80,8 @@ def run(
 
     def take(name: str, function: Callable[..., Any], *given: Any) -> None:
         taken[name] = measured(function, *given)
-        print(f"{name}: {taken[name].cpu_seconds:,.1f} s CPU", flush=True)  # a large one takes long
+        cpu, peak = taken[name].cpu_seconds, taken[name].peak_mb
+        print(f"{name}: {cpu:,.1f} s CPU, peak {peak:,.0f} MB", flush=True)  # may take long
 
     take("import", import_into, home, export_of(folder, messages, days))
     if together:

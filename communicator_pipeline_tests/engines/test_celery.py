@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ from random import Random
 import dagster as dg
 import pytest
 from celery import Celery
+from sqlalchemy import create_engine, text
 
 from communicator_pipeline.engines.celery_app import MOST_STARTS, StepGivenUp, _keep, through
 from communicator_pipeline.storage import Stores, open_local
@@ -220,6 +222,23 @@ def stop_workers(stack: CeleryStack) -> None:
     stack.workers.clear()
 
 
+@contextmanager
+def no_event_written(postgres: Postgres, database: str) -> Iterator[Callable[[], set[int]]]:
+    """Until the block ends, whoever writes an event of a run into Dagster's records waits; reading
+    goes on. Gives a function that returns the processes of Postgres for which somebody waits."""
+    with create_engine(postgres.address(database)).connect() as connection:
+        connection.execute(text("LOCK TABLE event_logs IN EXCLUSIVE MODE"))
+        holder = connection.scalar(text("SELECT pg_backend_pid()"))
+
+        def waiting() -> set[int]:
+            answer = postgres.sql(
+                f"SELECT pid FROM pg_stat_activity WHERE {holder} = ANY(pg_blocking_pids(pid))"
+            )
+            return set(map(int, answer.splitlines()))
+
+        yield waiting
+
+
 def queued(redis: RedisServer, queue: str) -> list[bytes | str]:
     """The keys of Redis in which messages of the queue wait: one for each priority."""
     return [key for key in redis.client.keys(f"{queue}*") if redis.client.type(key) == b"list"]
@@ -235,7 +254,7 @@ def test_a_backfill_is_complete_and_the_same_whichever_workers_are_killed(
 
 
 def test_a_step_that_is_delivered_twice_is_executed_twice_at_once_and_does_no_harm(
-    stack: CeleryStack, redis: RedisServer, tmp_path: Path
+    stack: CeleryStack, redis: RedisServer, postgres: Postgres, tmp_path: Path
 ) -> None:
     stop_workers(stack)
     account, expected = import_one(stack, tmp_path, 20)
@@ -245,8 +264,11 @@ def test_a_step_that_is_delivered_twice_is_executed_twice_at_once_and_does_no_ha
     other = json.loads(message)
     other["properties"]["delivery_tag"] = "another"
     redis.client.lpush(key, json.dumps(other))
-    for _ in range(2):
-        stack.start_worker()
+    with no_event_written(postgres, stack.environment["DAGSTER_POSTGRES_DATABASE"]) as waiting:
+        before = waiting()
+        workers = [stack.start_worker() for _ in range(2)]
+        # Each has found that the step is not through, and can say no further word.
+        until(lambda: len(waiting() - before) >= len(workers), 120, "both workers begin the step")
     until(stack.is_idle, 120, "all is done")
     assert_same(rows_of(stack.home, [account]), expected, "delivered twice")
     (run,) = runs_of(stack, account)
