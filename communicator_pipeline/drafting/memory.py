@@ -121,7 +121,9 @@ def hashed_ngrams(texts: Sequence[str]) -> tuple[Hashes, Hashes]:
 class _Index:
     """The pairs of one language by n-gram: postings sorted by bucket."""
 
-    def __init__(self, pairs: Sequence[ReplyPair]) -> None:
+    def __init__(self, unordered: Sequence[ReplyPair]) -> None:
+        # By name, so that equals are chosen from alike in whatever order they were read.
+        pairs = sorted(unordered, key=lambda pair: (pair.conversation_id, pair.message_id))
         self.pairs = pairs
         rows, buckets = hashed_ngrams([comparable(p.inbound) for p in pairs])
         order = np.argsort(buckets, kind="stable")

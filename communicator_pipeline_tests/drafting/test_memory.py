@@ -37,6 +37,19 @@ def test_of_equal_pairs_the_newest_answer_wins() -> None:
     assert memory.nearest("where is the key", "en", 1)[0].pair.message_id == "m4"
 
 
+def test_of_answers_alike_in_all_but_words_the_same_is_chosen_in_whatever_order_they_come() -> None:
+    question = "When do you open on Saturday?"
+    pairs = [
+        dataclasses.replace(pair(question, f"At {hour}."), conversation_id=f"c{hour}")
+        for hour in range(8, 12)
+    ]
+    found = [
+        [match.pair.reply for match in ReplyMemory(some).nearest(question, "en", k=4)]
+        for some in (pairs, pairs[::-1], [*pairs[2:], *pairs[:2]])
+    ]
+    assert found[0] == found[1] == found[2]
+
+
 def test_an_empty_memory_finds_nothing() -> None:
     assert ReplyMemory.from_pairs([]).nearest("hello", "en", 3) == []
     assert ReplyMemory.from_pairs([pair("a b c", "d e f")]).nearest("", "en", 3) == []
