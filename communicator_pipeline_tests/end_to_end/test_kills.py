@@ -19,34 +19,12 @@ from typing import Any
 import pytest
 
 from communicator_pipeline.demo import write_exports
-from communicator_pipeline.storage import Stores, open_local
-from communicator_pipeline.storage.lake import AccountMonth
-from communicator_pipeline.storage.landing import landed_months, read_landing
+from communicator_pipeline.storage import open_local
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline_tests.conftest import FaultSizes
+from communicator_pipeline_tests.stored_rows import rows_of
 
 USER, ACCOUNTS = "ben", ("ben-telegram", "ben-slack-workshop")
-
-TABLES = {
-    "accounts": "account, platform, name, me",
-    "people": "account, person_id, name, handle, is_bot, seen_at",
-    "channels": "account, channel_id, name, kind, seen_at",
-    "dead_letters": "dead_letter_id, account, stage, source, reason, payload, day, state",
-    "messages": (
-        "account, message_id, day, channel_id, sent_at, author_id, author_name, kind, text, "
-        "search_text, thread_id, reply_to, attachments, reactions, edited_at, deleted, version, "
-        "conversation_id, parent_message_id, link_reason, link_score, link_why"
-    ),
-    "analyses": "*",
-    "drafts": "*",
-    "conversations": "*",
-    "published_days": "account, day, digest",
-    "landing_intents": "account, days",
-    "touched_conversations": "*",
-}
-"""Every row that people or later runs act on. Left out: when something was first seen."""
-
-ASSETS = ("raw_messages", "attachments", "conversations", "analyses", "drafted_replies")
 
 
 def work(folder: str, exports: str) -> None:
@@ -71,47 +49,6 @@ def work(folder: str, exports: str) -> None:
     definitions = build_definitions({"stores": StoresResource(folder=folder)})
     with runs.open_instance() as instance:
         runs.materialise_touched(stores, instance, runs.chain_job(definitions), lambda run: None)
-
-
-def rows_of(folder: Path) -> dict[str, list[str]]:
-    """Everything in the lake and the database, as sorted lines."""
-    stores = open_local(folder)
-    found = {
-        name: sorted(
-            str(list(row.values()))
-            for row in stores.database.execute(f"SELECT {columns} FROM {name}")
-        )
-        for name, columns in TABLES.items()
-    }
-    found["dirty days"] = [str(day) for day in WorkQueue(stores.database).dirty()]
-    found["search"] = [
-        str(row)
-        for row in stores.database.execute(
-            "SELECT g.message_id FROM messages_fts JOIN messages AS g ON g.id = messages_fts.rowid "
-            "WHERE messages_fts MATCH 'a* OR e* OR t*' ORDER BY 1"
-        )
-    ]
-    for account in ACCOUNTS:
-        for asset in ASSETS:
-            found[f"{account} {asset}"] = _lake_rows(stores, asset, account)
-        found[f"{account} landing"] = sorted(
-            {
-                str({name: row[name] for name in ("message_id", "kind", "digest", "payload")})
-                for month in landed_months(stores.lake, account)
-                for row in read_landing(stores.lake, AccountMonth(account, month), None).to_pylist()
-            }
-        )
-    return found
-
-
-def _lake_rows(stores: Stores, asset: str, account: str) -> list[str]:
-    rows: list[str] = []
-    for month in stores.lake.months(asset, account):
-        partition = AccountMonth(account, month)
-        for day, entry in stores.lake.manifest(asset, partition).entries.items():
-            table = stores.lake.read_day(asset, partition, entry)
-            rows += [f"{day} {row}" for row in map(str, table.to_pylist())]
-    return sorted(rows)
 
 
 def _process(context: ForkServerContext, *folders: Path) -> Any:
@@ -145,7 +82,7 @@ def kill_until(kills: int, between_stores: int, seed: int, tmp_path: Path) -> in
     process.join()
     usual = time.monotonic() - began
     assert process.exitcode == 0
-    expected = rows_of(undisturbed)
+    expected = rows_of(undisturbed, ACCOUNTS)
     days = len(expected["published_days"])
     chance = random.Random(seed)
     done = between = rounds = 0
@@ -168,7 +105,7 @@ def kill_until(kills: int, between_stores: int, seed: int, tmp_path: Path) -> in
             else:
                 assert process.exitcode == 0, f"seed {seed}: the re-run failed"
                 finished = True
-        found = rows_of(folder)
+        found = rows_of(folder, ACCOUNTS)
         for name, rows in expected.items():
             assert found[name] == rows, f"seed {seed}, after {done} kills: {name} differs"
     print(f"seed {seed}: {done} kills in {rounds} rounds, {between} of them between the stores")

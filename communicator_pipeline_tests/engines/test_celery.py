@@ -22,12 +22,10 @@ from celery import Celery
 from sqlalchemy import create_engine, text
 
 from communicator_pipeline.engines.celery_app import MOST_STARTS, StepGivenUp, _keep, through
-from communicator_pipeline.storage import Stores, open_local
+from communicator_pipeline.storage import open_local
 from communicator_pipeline.storage.database import utc_text
-from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline_tests.conftest import FaultSizes
-from communicator_pipeline_tests.end_to_end.test_kills import ASSETS, TABLES
 from communicator_pipeline_tests.infra.celery_stack import (
     CLONE,
     VICTIMS,
@@ -44,6 +42,7 @@ from communicator_pipeline_tests.infra.postgres import (
 )
 from communicator_pipeline_tests.infra.redis import PASSWORD as PASSWORD_OF_REDIS
 from communicator_pipeline_tests.infra.redis import PROGRAM, RedisServer, running
+from communicator_pipeline_tests.stored_rows import rows_of
 
 __all__ = ["postgres"]
 pytestmark = [
@@ -87,36 +86,6 @@ def stack(
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def rows_of(folder: Path, accounts: list[str]) -> dict[str, list[str]]:
-    """Everything in the lake and the database that is these accounts', as sorted lines."""
-    stores = open_local(folder)
-    found = {
-        name: sorted(
-            str(row)
-            for row in stores.database.execute(f"SELECT {columns} FROM {name}")
-            if row["account"] in accounts
-        )
-        for name, columns in TABLES.items()
-    }
-    found["dirty days"] = [str(day) for day in WorkQueue(stores.database).dirty()]
-    for account in accounts:
-        for asset in ASSETS:
-            found[f"{account} {asset}"] = _lake_rows(stores, asset, account)
-    return found
-
-
-def _lake_rows(stores: Stores, asset: str, account: str) -> list[str]:
-    rows: list[str] = []
-    for month in stores.lake.months(asset, account):
-        partition = AccountMonth(account, month)
-        for day, entry in stores.lake.manifest(asset, partition).entries.items():
-            rows += [
-                f"{day} {row}"
-                for row in map(str, stores.lake.read_day(asset, partition, entry).to_pylist())
-            ]
-    return sorted(rows)
 
 
 def undisturbed(

@@ -22,7 +22,6 @@ from communicator_pipeline_tests.engines.test_celery import (
     import_one,
     queued,
     redis,
-    rows_of,
     runs_of,
     stack,
     starts_of,
@@ -32,6 +31,7 @@ from communicator_pipeline_tests.engines.test_celery import (
 from communicator_pipeline_tests.infra.celery_stack import CeleryStack, until
 from communicator_pipeline_tests.infra.postgres import PROGRAMS, postgres
 from communicator_pipeline_tests.infra.redis import PASSWORD, PROGRAM, RedisServer
+from communicator_pipeline_tests.stored_rows import rows_of
 
 __all__ = ["postgres", "redis", "stack"]
 pytestmark = [

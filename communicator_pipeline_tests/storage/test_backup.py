@@ -60,7 +60,7 @@ from communicator_pipeline_tests.delivery.world import (
     add_box,
     say,
 )
-from communicator_pipeline_tests.end_to_end.test_kills import TABLES
+from communicator_pipeline_tests.stored_rows import TABLES
 
 ACCOUNT = "ana-chat"
 
