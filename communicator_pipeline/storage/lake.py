@@ -35,6 +35,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from communicator_pipeline.storage.lake_rows import (
+    address_of_rows,
+    rows_in_files,
+    rows_in_memory,
+    rows_of_file,
+)
 from communicator_pipeline.storage.objects import ABSENT, LostRace, ObjectInfo, ObjectStore
 
 FIRST_MONTH = os.environ.get("COMMUNICATOR_FIRST_MONTH", "2006-03")
@@ -224,7 +230,7 @@ class Lake:
         """One day's rows, as written."""
         [address] = self.objects.addresses([_file_key(asset, partition, day.file)])
         if day.first_row is None:
-            return pq.read_table(address, partitioning=None)
+            return rows_of_file(address)
         with pq.ParquetFile(address) as file:
             return file.read_row_group(_row_group_at(file.metadata, day.first_row))
 
@@ -256,7 +262,7 @@ class Lake:
             ]
         keys = list(dict.fromkeys(key for key, _, _ in found))
         addresses = dict(zip(keys, self.objects.addresses(keys), strict=True))
-        return [(_address_of_rows(addresses[key], entry), day) for key, day, entry in found]
+        return [(_address(addresses[key], entry), day) for key, day, entry in found]
 
     def query(self, sql: str, tables: Mapping[str, Sequence[str] | pa.Table]) -> pa.Table:
         """Run SQL over rows of the lake (lists of addresses) and tables in memory, by name.
@@ -267,8 +273,10 @@ class Lake:
             for name, source in tables.items():
                 if isinstance(source, pa.Table):
                     connection.register(name, source)
+                elif (held := rows_in_memory(source)) is not None:
+                    connection.register(name, held)
                 else:
-                    connection.execute(f"CREATE TEMP VIEW {name} AS {_rows_at(source)}")
+                    connection.execute(f"CREATE TEMP VIEW {name} AS {rows_in_files(source)}")
             answer: pa.Table = connection.sql(sql).to_arrow_table()
             return answer
 
@@ -420,57 +428,10 @@ def _row_group_at(file: pq.FileMetaData, first_row: int) -> int:
     raise ValueError(f"no day begins at row {first_row} of this file: its manifest is of another")
 
 
-_ROWS_OF_FILE = re.compile(r"(.*)#rows=(\d+)-(\d+)/(\d+)", re.DOTALL)
-
-
-def _address_of_rows(address: str, day: DayFile) -> str:
-    """Where a day's rows are: the file, or `<file>#rows=<first>-<last>/<rows of the file>` of one
-    that is shared."""
+def _address(file: str, day: DayFile) -> str:
     if day.first_row is None:
-        return address
-    return f"{address}#rows={day.first_row}-{day.first_row + day.rows - 1}/{day.file_rows}"
-
-
-def _rows_at(addresses: Iterable[str]) -> str:
-    """SQL for the rows at these addresses. Days that lie one behind the other are one range, and
-    a file of which all is wanted none: a scan for each day of a long history is slow."""
-    alone: list[str] = []
-    ranges: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    rows_of: dict[str, int] = {}
-    for address in addresses:
-        if shared := _ROWS_OF_FILE.fullmatch(address):
-            file, first, last, rows = shared.groups()
-            ranges[file].append((int(first), int(last)))
-            rows_of[file] = int(rows)
-        else:
-            alone.append(address)
-    merged = {file: _merged(of_file) for file, of_file in ranges.items()}
-    whole = [file for file, found in merged.items() if found == [(0, rows_of[file] - 1)]]
-    for file in whole:
-        del merged[file]
-    selects = [
-        f"SELECT * FROM read_parquet([{', '.join(map(_literal, files))}])"
-        for files in (alone, whole)  # not of the same schema, perhaps
-        if files
-    ]
-    for file, found in merged.items():
-        wanted = " OR ".join(f"file_row_number BETWEEN {a} AND {b}" for a, b in found)
-        selects.append(
-            f"SELECT * EXCLUDE (file_row_number) FROM read_parquet({_literal(file)}, "
-            f"file_row_number = true) WHERE {wanted}"
-        )
-    return " UNION ALL BY NAME ".join(selects)
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges (first, last), in order, where one that begins behind another one is part of it."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = found[-1][0], max(last, found[-1][1])
-        else:
-            found.append((first, last))
-    return found
+        return file
+    return address_of_rows(file, day.first_row, day.rows, day.file_rows or day.rows)
 
 
 @cache
@@ -480,10 +441,6 @@ def _engine(process: int) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _replaced_within_the_hour(replaced: Mapping[str, str], now: datetime) -> dict[str, str]:

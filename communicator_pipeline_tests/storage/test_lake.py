@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from communicator_pipeline.storage import lake as lake_module
+from communicator_pipeline.storage import lake_rows
 from communicator_pipeline.storage.lake import (
     AccountMonth,
     Lake,
@@ -24,6 +25,7 @@ from communicator_pipeline.storage.lake import (
     newest_first,
     parquet_digest,
 )
+from communicator_pipeline.storage.lake_rows import rows_in_files
 from communicator_pipeline.storage.objects import ABSENT, LocalObjects, LostRace
 
 PARTITION = AccountMonth("ana", "2026-11")
@@ -197,13 +199,20 @@ def _month(lake: Lake, days: int = 9) -> Manifest:
 
 def _rows(lake: Lake, first: str = "", last: str = "9999-12-31") -> list[tuple[str, int]]:
     files = [address for address, _ in lake.day_files("t", "ana", first, last)]
-    found = lake.query("SELECT day, value FROM t ORDER BY day, value", {"t": files})
+    found, in_files = (_asked(lake, files, few) for few in (lake_rows.FEW_FILES, 0))
+    assert found.equals(in_files)  # whether they are held in memory or not
     return [(row["day"], row["value"]) for row in found.to_pylist()]
 
 
 def _files(lake: Lake) -> list[str]:
     listed = [info.key for info in lake.objects.list("lake/t/ana/2026-11/")]
     return [key for key in listed if key.endswith(".parquet")]
+
+
+def _asked(lake: Lake, files: list[str], few: int) -> pa.Table:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lake_rows, "FEW_FILES", few)
+        return lake.query("SELECT day, value FROM t ORDER BY day, value", {"t": files})
 
 
 def _tidy(lake: Lake, now: datetime = LATER) -> None:
@@ -246,10 +255,10 @@ def test_neighbouring_days_of_a_file_are_one_range_and_all_of_it_none(lake: Lake
     _month(lake)
     _tidy(lake)
     addresses = [address for address, _ in lake.day_files("t", "ana")]
-    whole = lake_module._rows_at(addresses)
+    whole = rows_in_files(addresses)
     assert "file_row_number" not in whole
     assert whole.count(".parquet") == 1
-    some = lake_module._rows_at([*addresses[1:3], addresses[5]])
+    some = rows_in_files([*addresses[1:3], addresses[5]])
     assert some.count("BETWEEN") == 2
 
 
