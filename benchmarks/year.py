@@ -3,7 +3,7 @@
 The year is simulated: the clock is set, all else is real. Each day messages of every account are
 pushed, the worker's runs, the digests, replies and learning follow, and the night's housekeeping
 (`communicator_pipeline_tests/end_to_end/simulated_year.py`, which `test_year.py` holds to bounds).
-One process, one core. A day of ten accounts takes some seconds: a year is left to run beside.
+Two processes share the accounts. A day of ten accounts takes some ten seconds, a year an hour.
 """
 
 from __future__ import annotations

@@ -7,17 +7,20 @@ here: what may grow by how much (`test_year.py`, `benchmarks/year.py`).
 Each day some messages of every account are pushed (some late, some edited), the worker's runs
 follow, now and then a reply goes out in the sandbox and people's feedback is learnt from, a run
 dies, people sign in; in the night come housekeeping, the ledger and the digests. The sandbox's chat
-has a server of its own in this process, so that its clock is set, too.
+has a server of its own in this process, so that its clock is set, too. Half of the accounts have
+their runs in a second process at the same time: a machine has more than one core.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import dagster as dg
@@ -89,11 +92,52 @@ class Size:
         return sum(count for table, count in self.rows.items() if table not in OF_MESSAGES)
 
 
+class Beside:
+    """Another process of the installation, for the runs of some accounts."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work_beside, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def begin(self, accounts: Sequence[str]) -> None:
+        """Have it do what is touched of these accounts, as of now."""
+        self._pipe.send((datetime.now(UTC), accounts))
+
+    def wait(self) -> None:
+        """Until it has done so. Raises EOFError if it died; it has said then what of."""
+        self._pipe.recv()
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(60)
+
+
+def _work_beside(pipe: Connection) -> None:
+    stores, chain = open_local(home()), runs.chain_job(defs)
+    with time_machine.travel(FIRST, tick=True) as clock, runs.open_instance() as instance:
+        while True:
+            try:
+                moment, accounts = pipe.recv()
+            except EOFError:
+                return
+            clock.move_to(moment)
+            runs.materialise_touched(stores, instance, chain, lambda run: None, accounts=accounts)
+            pipe.send("done")
+
+
 class Year:
     """One installation, from day to day."""
 
     def __init__(
-        self, folder: Path, server: SandboxServer, instance: DagsterInstance, accounts: int
+        self,
+        folder: Path,
+        server: SandboxServer,
+        instance: DagsterInstance,
+        accounts: int,
+        beside: Beside,
     ) -> None:
         self.folder = folder
         self.instance = instance
@@ -102,6 +146,7 @@ class Year:
         self.accounts = [f"team-{number:02d}" for number in range(accounts)]
         self.days: list[date] = []
         self._chat = server.chat
+        self._beside = beside
         self._landings: dict[str, Landing] = {}
         self._seconds = 0.0
         add_user(self.stores.database, "ana", "Ana")
@@ -124,7 +169,9 @@ class Year:
         number = len(self.days)
         self.days.append(day)
         self._push(day, number)
-        self._work()
+        self._beside.begin(self.accounts[1::2])
+        self._work(self.accounts[::2])
+        self._beside.wait()
         if number % 7 == 3:
             self._answer(number)
         if number % 5 == 2:
@@ -225,8 +272,10 @@ class Year:
             self._landings[account] = Landing(self.stores.lake, work, account)
         return self._landings[account]
 
-    def _work(self) -> None:
-        runs.materialise_touched(self.stores, self.instance, self._chain, lambda run: None)
+    def _work(self, accounts: Sequence[str]) -> None:
+        runs.materialise_touched(
+            self.stores, self.instance, self._chain, lambda run: None, accounts=accounts
+        )
 
     def _answer(self, number: int) -> None:
         """Somebody writes in the sandbox, is answered, and what was done is learnt from."""
@@ -234,7 +283,7 @@ class Year:
         self._chat.say(f"Could you send me report {number}, please?", "Kim")
         report = poll_new(self.stores, account)
         assert report.state == "ok", report
-        self._work()
+        self._work([account])
         [newest] = self.stores.database.execute(
             "SELECT conversation_id FROM messages WHERE account = ? AND text LIKE ?",
             (account, f"%report {number},%"),
@@ -255,7 +304,7 @@ class Year:
         )
         runs.deliver(self.stores, self.instance, self._delivery)
         poll_new(self.stores, account)  # the reply is in the chat: an echo
-        self._work()
+        self._work([account])
         runs.learn_what_is_new(self.stores, self.instance, self._learning)
 
     def _die(self) -> None:
@@ -292,8 +341,9 @@ def simulated(accounts: int) -> Iterator[tuple[Year, time_machine.Coordinates]]:
         time_machine.travel(noon, tick=True) as clock,
         SandboxServer(folder / "sandbox.db") as server,
         runs.open_instance() as instance,
+        closing(Beside()) as beside,
     ):
-        yield Year(folder, server, instance, accounts), clock
+        yield Year(folder, server, instance, accounts, beside), clock
 
 
 def live_through(
