@@ -232,6 +232,7 @@ def test_a_worker_leaves_backlog_to_a_process_that_ends_when_it_is_done(
     stores: Stores, instance: DagsterInstance, definitions: dg.Definitions, fill: Fill
 ) -> None:
     month_of(fill, "2026-01")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
     worker = Worker(stores, instance, definitions, backlog="beside")
     assert not worker.step()
     process = worker._backlog_process._process
@@ -241,7 +242,7 @@ def test_a_worker_leaves_backlog_to_a_process_that_ends_when_it_is_done(
     assert process.wait(180) == 0
     assert WorkQueue(stores.database).dirty() == []
     assert worker.worked.runs == 0
-    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
     worker.step()
     assert worker._backlog_process._process is process  # and none where there is nothing to do
 
@@ -254,8 +255,8 @@ def test_that_process_ends_with_its_worker(stores: Stores, fill: Fill) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        child = _first_child(worker.pid)
-        assert os.getpriority(os.PRIO_PROCESS, child) == materialising.NICENESS
+        child, own = _first_child(worker.pid), os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, child) == own + materialising.NICENESS
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
@@ -272,7 +273,7 @@ def _first_child(pid: int) -> int:
         for thread in os.listdir(f"/proc/{pid}/task"):
             children = Path(f"/proc/{pid}/task/{thread}/children")
             for child in children.read_text().split():
-                if os.getpriority(os.PRIO_PROCESS, int(child)) > 0:
+                if os.getpriority(os.PRIO_PROCESS, int(child)) > os.getpriority(os.PRIO_PROCESS, 0):
                     return int(child)
         time.sleep(0.05)
     raise AssertionError("no process was started")
