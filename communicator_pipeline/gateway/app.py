@@ -78,7 +78,7 @@ def create_app(stores: Stores) -> FastAPI:
     ):  # fmt: skip
         app.add_exception_handler(kind, _refused)
     app.include_router(pushes.router(stores))
-    app.include_router(api.router())
+    app.include_router(api.router(), prefix=api.PREFIX)
     app.include_router(signing_in.router)
     app.include_router(inbox.router)
     app.include_router(figures.router)

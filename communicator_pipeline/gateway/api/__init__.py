@@ -37,9 +37,8 @@ _KEY = HTTPBearer(
 
 
 def router() -> APIRouter:
-    """All routes of the API."""
+    """All routes of the API, to be included under `PREFIX`."""
     routes = APIRouter(
-        prefix=PREFIX,
         responses={400: {"model": Refusal, "description": "The body is no JSON"}, **REFUSALS},
         dependencies=[Depends(_private), Depends(_KEY)],
         generate_unique_id_function=_name,
