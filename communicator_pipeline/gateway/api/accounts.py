@@ -10,7 +10,6 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from communicator_pipeline.gateway.api import answers
@@ -35,6 +34,7 @@ from communicator_pipeline.gateway.api.asking import (
     note,
 )
 from communicator_pipeline.gateway.api.people import own_accounts
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer
 from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
 from communicator_pipeline.ingestion.push import retry_push
@@ -45,7 +45,7 @@ from communicator_pipeline.storage.dead_letters import DeadLetters
 from communicator_pipeline.storage.outbox import Outbox
 from communicator_pipeline.storage.queue import IngestionQueue
 
-routes = APIRouter()
+routes = api_routes()
 
 _MOST_COUNTED = 10_000  # deliveries that are not over, in an account
 

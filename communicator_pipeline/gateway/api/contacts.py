@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from communicator_pipeline.gateway.api import answers
@@ -22,12 +22,13 @@ from communicator_pipeline.gateway.api.asking import (
     pair_at,
     pair_cursor,
 )
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer, Page
 from communicator_pipeline.gateway.identity import Opened, Reader, Writer
 from communicator_pipeline.storage.contacts import LONGEST_NAME, Contact, Contacts
 from communicator_pipeline.storage.inbox import Inbox
 
-routes = APIRouter()
+routes = api_routes()
 
 MOST_CONVERSATIONS = 50
 """Of a contact; the list of conversations has all, with `contact_id`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from communicator_pipeline.delivery import approving
@@ -50,6 +49,7 @@ from communicator_pipeline.gateway.api.asking import (
     place_at,
 )
 from communicator_pipeline.gateway.api.deliveries import waits_of
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer, Page
 from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
 from communicator_pipeline.storage import Stores
@@ -61,7 +61,7 @@ from communicator_pipeline.storage.message_versions import message_versions
 from communicator_pipeline.storage.outbox import Outbox
 from communicator_pipeline.storage.triage import Triage
 
-routes = APIRouter()
+routes = api_routes()
 
 
 @routes.get("/conversations", tags=["conversations"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from communicator_pipeline.chain.analyses import categories_of
@@ -23,13 +23,14 @@ from communicator_pipeline.gateway.api.asking import (
     Short,
     note,
 )
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer
 from communicator_pipeline.gateway.identity import Opened, Reader, Writer
 from communicator_pipeline.storage import corrections
 from communicator_pipeline.storage.corrections import KEEP, Corrections
 from communicator_pipeline.storage.inbox import Inbox
 
-routes = APIRouter()
+routes = api_routes()
 
 RegroupingId = Annotated[str, Path(max_length=200, description="The merge's or split's id."), Plain]
 Named = Annotated[str, Field(min_length=1, max_length=1_000), Plain]

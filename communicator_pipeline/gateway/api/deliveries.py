@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from communicator_pipeline.delivery import approving, recovery
@@ -30,12 +30,13 @@ from communicator_pipeline.gateway.api.asking import (
     must_see,
     note,
 )
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer
 from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.outbox import Outbox, Outgoing
 
-routes = APIRouter()
+routes = api_routes()
 
 
 @routes.get("/deliveries", tags=["deliveries"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import BaseModel, Field
 
 from communicator_pipeline.analysis.lexicon import LEXICONS
@@ -25,6 +25,7 @@ from communicator_pipeline.gateway.api.asking import (
     must_see,
     note,
 )
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer
 from communicator_pipeline.gateway.identity import Opened, Reader, Writer
 from communicator_pipeline.storage.feedback import Feedback, FeedbackKind, FeedbackLog
@@ -36,7 +37,7 @@ from communicator_pipeline.storage.memories import (
     Memories,
 )
 
-routes = APIRouter()
+routes = api_routes()
 
 MemoryId = Annotated[str, Path(max_length=200, description="The memory's id."), Plain]
 Words = Annotated[

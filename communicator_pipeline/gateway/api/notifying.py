@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -17,6 +17,7 @@ from communicator_pipeline.chain.daily_digest import digest_key
 from communicator_pipeline.gateway.api.answers import MaybeUtc, Utc
 from communicator_pipeline.gateway.api.asking import AccountPath, Asked, Limit, OnlyAccount, Plain
 from communicator_pipeline.gateway.api.asking import note as note_change
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer, Page
 from communicator_pipeline.gateway.identity import Opened, Reader, Writer
 from communicator_pipeline.notifying.addresses import LONGEST_ADDRESS
@@ -27,7 +28,7 @@ from communicator_pipeline.storage.database import LARGEST_INTEGER
 from communicator_pipeline.storage.export import export, export_name
 from communicator_pipeline.storage.notifications import Kind, Targets, Told
 
-routes = APIRouter()
+routes = api_routes()
 
 
 class TargetAnswer(BaseModel):

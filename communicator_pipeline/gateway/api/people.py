@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import Field
 
 from communicator_pipeline import user_settings
@@ -24,6 +24,7 @@ from communicator_pipeline.gateway.api.answers import (
     SettingValues,
 )
 from communicator_pipeline.gateway.api.asking import Asked, KeyId, Limit, Plain, note
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer, Page
 from communicator_pipeline.gateway.identity import Identity, Opened, Reader, Writer
 from communicator_pipeline.storage import Stores
@@ -33,7 +34,7 @@ from communicator_pipeline.storage.database import LARGEST_INTEGER
 from communicator_pipeline.storage.outbox import Outbox
 from communicator_pipeline.storage.sign_in import keys_of, make_key, revoke_key
 
-routes = APIRouter()
+routes = api_routes()
 
 
 @routes.get("/me", tags=["people"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, BackgroundTasks
+from fastapi import BackgroundTasks
 from pydantic import BaseModel, Field
 
 from communicator_pipeline.chain.redrafting import LONGEST_INSTRUCTION, Redrafted, redraft
@@ -16,11 +16,12 @@ from communicator_pipeline.delivery import approving
 from communicator_pipeline.gateway.api import answers
 from communicator_pipeline.gateway.api.answers import Proposal, Utc
 from communicator_pipeline.gateway.api.asking import AccountPath, Asked, ConversationId, Plain, note
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer
 from communicator_pipeline.gateway.identity import Opened, Reader, Writer
 from communicator_pipeline.storage.draft_versions import versions
 
-routes = APIRouter()
+routes = api_routes()
 
 
 class RedraftAsked(Asked):

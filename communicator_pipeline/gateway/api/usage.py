@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict
 
 from communicator_pipeline.gateway.api.asking import OnlyAccount, must_see
+from communicator_pipeline.gateway.api.routing import api_routes
 from communicator_pipeline.gateway.envelope import Answer
 from communicator_pipeline.gateway.identity import Opened, Reader
 from communicator_pipeline.storage.statistics import Statistics
 
-routes = APIRouter()
+routes = api_routes()
 
 
 class UsageRow(BaseModel):
