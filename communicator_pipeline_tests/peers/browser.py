@@ -131,6 +131,7 @@ def triage(visit: Visit, _: str) -> None:
     second = visit.key()
     visit.press("u")
     visit.toast("open again")
+    page.wait_for_function("document.querySelectorAll('.row').length === 6")  # after the toast
     visit.said["counts"] = [page.locator(".row").count()]
     visit.press("e")
     page.wait_for_function("document.activeElement.id === 'text'")
