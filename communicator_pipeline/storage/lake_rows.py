@@ -3,8 +3,8 @@
 Belongs here: addresses of rows in files that are never changed, as a source for DuckDB. Does not
 belong here: which files there are and what they are called (`lake.py`).
 
-Small files are read once by a process and kept: a run asks a dozen questions of the same few days,
-and DuckDB opens every file for each of them, which takes longer than the answer.
+Small files are read once by a process and kept: a run asks some twenty-five questions of the same
+few days, and DuckDB opens every file for each of them, which takes longer than the answer.
 """
 
 from __future__ import annotations

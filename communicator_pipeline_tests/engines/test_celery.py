@@ -19,9 +19,9 @@ from random import Random
 import dagster as dg
 import pytest
 from celery import Celery
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
-from communicator_pipeline.dagster_records.database import connected
+from communicator_pipeline.dagster_records.database import VARIABLE, connected, postgres_address
 from communicator_pipeline.engines.celery_app import MOST_STARTS, StepGivenUp, _keep, through
 from communicator_pipeline.storage import open_local
 from communicator_pipeline.storage.database import utc_text
@@ -196,7 +196,8 @@ def stop_workers(stack: CeleryStack) -> None:
 def no_event_written(postgres: Postgres, database: str) -> Iterator[Callable[[], set[int]]]:
     """Until the block ends, whoever writes an event of a run into Dagster's records waits; reading
     goes on. Gives a function that returns the processes of Postgres for which somebody waits."""
-    url = make_url(postgres.address(database)).set(drivername="postgresql+psycopg2")
+    url = postgres_address({VARIABLE: postgres.address(database)})
+    assert url is not None
     with connected(url) as connection:
         connection.execute(text("LOCK TABLE event_logs IN EXCLUSIVE MODE"))
         holder = connection.scalar(text("SELECT pg_backend_pid()"))
