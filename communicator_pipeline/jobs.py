@@ -4,12 +4,13 @@ Belongs here: selections and how they run. A process per step would cost 4 CPU s
 every job stays in one unless another executor is chosen (`engines/executor.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 from communicator_pipeline.asset_checks import CHECKS, CONNECTION_CHECKS
 from communicator_pipeline.assets import (
@@ -41,6 +42,8 @@ from communicator_pipeline.retention import (
 )
 from communicator_pipeline.retention_settings import read_retention
 from communicator_pipeline.storage.metering import hand_over
+
+MOST_NAMED = 5  # faults in one message
 
 refresh = dg.define_asset_job(
     "refresh",
@@ -182,6 +185,7 @@ def collect_garbage(context: dg.OpExecutionContext, stores: StoresResource) -> N
         done.collected,
         "that was all" if done.is_through else "the rest is for the next night",
     )
+    _fail_if(done.faults)
 
 
 @dg.op(
@@ -211,17 +215,34 @@ def tidy_up(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     opened = stores.open()
     now = datetime.now(UTC)
     may_go_on = until(read_retention(opened.database).minutes_a_night / 4)
-    joined = compact_landings(opened, now, may_go_on)
     hand_over(opened.database, now)
     forgotten = forget_what_is_over(opened, now, may_go_on)
+    done = compact_landings(opened, now, may_go_on)
     freed = shrink_database(opened, may_go_on)
     context.log.info(
-        "joined %s files, forgot %s things that are over, freed %s bytes", joined, forgotten, freed
+        "joined %s files, forgot %s things that are over, freed %s bytes",
+        done.joined,
+        forgotten,
+        freed,
     )
+    _fail_if(done.faults)
+
+
+def _fail_if(faults: Sequence[str]) -> None:
+    """End a step as failed whose work was done but for these faults: then people are told."""
+    if faults:
+        more = f" (and {len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
+        raise dg.Failure(
+            f"{len(faults)} could not be tidied, all else was: "
+            f"{'; '.join(faults[:MOST_NAMED])}{more}",
+            allow_retries=False,
+        )
 
 
 @dg.job(
     executor_def=EXECUTOR,
+    # Longer than `minutes_a_night` may be: its steps end by themselves.
+    tags={MAX_RUNTIME_SECONDS_TAG: str(9 * 3600)},
     description="What grows is cut back: superseded files of the lake, superseded runs.",
 )
 def housekeeping() -> None:

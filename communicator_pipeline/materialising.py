@@ -31,10 +31,12 @@ from communicator_pipeline.storage.metering import on_behalf_of
 from communicator_pipeline.storage.outbox import has_any
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
 from communicator_pipeline.wanted_runs import (
+    SLICE_DAYS,
     Lane,
     WantedRun,
     first_live_day,
     in_turn,
+    rows_for_slice,
     wanted_runs,
 )
 
@@ -118,11 +120,12 @@ class Materialiser:
         """The wanted runs of today and yesterday that nobody is at, resting accounts' too, in the
         order of their turns: a cheap look. `now` is UTC."""
         today = now.date()
-        return self._in_turn(self._work.unleased(now, first_live_day(today)), today)
+        most = rows_for_slice(SLICE_DAYS)
+        return self._in_turn(self._work.unleased(now, most, first_live_day(today)), today)
 
     def waiting(self, now: datetime) -> list[WantedRun]:
         """All of the wanted runs that nobody is at, in the order of their turns."""
-        return self._in_turn(self._work.unleased(now), now.date())
+        return self._in_turn(self._work.unleased(now, rows_for_slice(SLICE_DAYS)), now.date())
 
     def _in_turn(self, days: Sequence[DirtyDay], today: date) -> list[WantedRun]:
         return in_turn(wanted_runs(days, today), self._served)

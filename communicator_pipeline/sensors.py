@@ -28,8 +28,13 @@ from communicator_pipeline.wanted_runs import (
     ACCOUNT_TAG,
     LANE_TAG,
     LAUNCHED_SLICE_DAYS,
+    ROWS_FOR_LANES,
+    TENANT_TAG,
     UNSETTLED,
     in_turn,
+    read_turns,
+    rows_for_slice,
+    turns_text,
     wanted_delivery,
     wanted_learning,
     wanted_runs,
@@ -70,16 +75,30 @@ def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) ->
     unfinished = _unfinished(context)
     # Asked for when the one before is over, else a long queue would fill with copies of the same.
     busy = {(run.tags.get(ACCOUNT_TAG), run.tags.get(LANE_TAG)) for run in unfinished}
+    # A first look tells whose turn it is, a second one fetches only their slices.
+    waiting = wanted_runs(work.unleased(now, ROWS_FOR_LANES), now.date(), LAUNCHED_SLICE_DAYS)
     wanted = [
         run
-        for run in wanted_runs(work.unleased(now), now.date(), LAUNCHED_SLICE_DAYS)
+        for run in waiting
         if (run.account, run.lane) not in busy and not (has_worker and run.lane == "live")
     ]
-    runs = with_room(in_turn(wanted, {}), [run.tags.get(LANE_TAG) for run in unfinished])
+    served = read_turns(context.cursor)
+    next_ones = with_room(in_turn(wanted, served), [run.tags.get(LANE_TAG) for run in unfinished])
+    chosen = {(run.account, run.lane) for run in next_ones}
+    most = rows_for_slice(LAUNCHED_SLICE_DAYS)
+    found = work.unleased(now, most, accounts=[account for account, _ in chosen]) if chosen else []
+    runs = [
+        run
+        for run in wanted_runs(found, now.date(), LAUNCHED_SLICE_DAYS)
+        if (run.account, run.lane) in chosen
+    ]
     # Leased before they are asked for: if this tick is lost, the lease runs out and the days
     # are asked for again.
     work.lease([day for run in runs for day in run.days], now)
+    served |= {run.tenant: now.timestamp() for run in runs}
+    there = {run.tenant for run in waiting} | {run.tags.get(TENANT_TAG, "") for run in unfinished}
     return dg.SensorResult(
+        cursor=turns_text({tenant: when for tenant, when in served.items() if tenant in there}),
         run_requests=[
             dg.RunRequest(
                 run_key=run.run_key,

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
+import orjson
+
 from communicator_pipeline.delivery.states import State
 from communicator_pipeline.storage.lake import stretches
 from communicator_pipeline.storage.outbox import Outgoing
@@ -167,12 +169,28 @@ def in_turn(runs: Iterable[WantedRun], served: Mapping[str, float]) -> list[Want
     return [run for _, run in sorted(ordered, key=lambda entry: entry[0])]
 
 
+def read_turns(cursor: str | None) -> dict[str, float]:
+    """tenant → when the sensor last asked for a run of theirs (seconds since 1970, UTC), as
+    `turns_text` wrote it; none if it is not that."""
+    try:
+        held = orjson.loads(cursor or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def turns_text(served: Mapping[str, float]) -> str:
+    """The turns as the sensor's cursor."""
+    return orjson.dumps(dict(served)).decode()
+
+
 def with_room(
     runs: Sequence[WantedRun], unfinished: Collection[str | None], most: int = MOST_QUEUED
 ) -> list[WantedRun]:
-    """Those for which the run queue has room, given the lanes of the runs in it (None: of
-    another job). Half of it is kept free of backlog."""
-    room = most - len(unfinished)
+    """Those for which the run queue has room, given the lanes of the runs in it. Half of it is kept
+    free of backlog. Runs of other jobs (None) take no room: a morning's digests of a thousand
+    accounts wait in the queue for an hour, and what is live goes before them there."""
+    room = most - sum(lane is not None for lane in unfinished)
     room_for_backlog = min(room, most // 2 - sum(lane == "backlog" for lane in unfinished))
     chosen: list[WantedRun] = []
     for run in runs:
@@ -183,6 +201,16 @@ def with_room(
         if len(chosen) < room:
             chosen.append(run)
     return chosen
+
+
+def rows_for_slice(most_days: int) -> int:
+    """How many of an account's touched days, the newest, tell what `wanted_runs` wants of it now:
+    the live ones, and a slice, whose last month may be the one with which it would be too much."""
+    return LIVE_DAYS + most_days + 31
+
+
+ROWS_FOR_LANES = LIVE_DAYS + FEW_DAYS + 1
+"""How many tell whether an account has a backlog, and so whose turn it is."""
 
 
 def _by_account(dirty: Iterable[DirtyDay]) -> dict[str, list[DirtyDay]]:

@@ -25,6 +25,7 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from communicator_pipeline import runs
+from communicator_pipeline.abandoned_runs import fail_abandoned_runs
 from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.recovery import quiet_period
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
@@ -182,7 +183,11 @@ class Worker:
         for pool in (self._history_pool, self._pool, self._telling_pool):
             pool.shutdown(wait=True, cancel_futures=True)
         self._backlog_process.end()
-        self._workers.leave()
+        try:
+            # Its run, if it was killed: nobody knows of a machine any more whose worker has left.
+            fail_abandoned_runs(self._instance, self._work)
+        finally:
+            self._workers.leave()
 
     def _go_on(self, work: Callable[[], bool], wake: threading.Event) -> None:
         while not self._stop.is_set():
@@ -379,9 +384,10 @@ class Worker:
         if now >= self._next_compact:
             self._next_compact = now + COMPACT_EVERY
             may_go_on = until(MAY_TIDY)
-            compact_landings(self._stores, now, may_go_on)
             hand_over(self._stores.database, now)
             forget_what_is_over(self._stores, now, may_go_on)
+            for fault in compact_landings(self._stores, now, may_go_on).faults:
+                self._say(fault)
 
     def _landing(self, account: str) -> Landing:
         """The account's landing zone, with its index kept in memory: 20 bytes per message. An

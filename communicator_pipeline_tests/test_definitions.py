@@ -271,10 +271,10 @@ def test_a_run_that_was_lost_is_asked_for_again_when_its_lease_is_over(
 ) -> None:
     fill(*TALK)
     work, now = WorkQueue(stores.database), datetime.now(UTC)
-    first = whole_runs(work.unleased(now))
+    first = whole_runs(work.unleased(now, 9))
     work.lease(first[0].days, now)
-    assert work.unleased(now + timedelta(minutes=9)) == []
-    again = whole_runs(work.unleased(now + timedelta(minutes=11)))
+    assert work.unleased(now + timedelta(minutes=9), 9) == []
+    again = whole_runs(work.unleased(now + timedelta(minutes=11), 9))
     assert again[0].run_key != first[0].run_key
 
 

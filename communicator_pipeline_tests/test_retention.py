@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
+import time_machine
 from pydantic import ValidationError
 
+from communicator_pipeline import runs
 from communicator_pipeline.dagster_records.pruning import superseded
+from communicator_pipeline.jobs import housekeeping
+from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.retention import (
     LAKE_ASSETS,
     OVER,
     POSITION_SETTING,
+    compact_landings,
     forget_what_is_over,
     shrink_database,
     tidy_lake,
     until,
+    was_tidy,
 )
 from communicator_pipeline.retention_settings import Retention, read_retention
-from communicator_pipeline.storage import Stores, audit
+from communicator_pipeline.storage import Stores, audit, home
 from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.database import utc_text
-from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.lake import AccountMonth, MonthFiles
+from communicator_pipeline.storage.landing import Envelope, Landing
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.sign_in import make_key, make_link, open_session, revoke_key
+from communicator_pipeline.storage.work import WorkQueue
 from communicator_pipeline.user_settings import NotAValue, change_installation, installation_values
 from communicator_pipeline_tests.storage.test_lake import _table
 
@@ -231,6 +240,108 @@ def test_the_lake_is_joined_and_a_night_goes_on_where_the_last_one_ended(stores:
     done = tidy_lake(stores, later + timedelta(days=9))
     assert (done.joined, done.is_through) == (0, True)
     assert state.get(POSITION_SETTING) is None
+
+
+def _calls(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the lake's objects from now on."""
+    asked: list[str] = []
+    objects = type(stores.lake.objects)
+
+    def noting(real: Any) -> Any:
+        def noted(self: object, key: str, *more: Any, **named: Any) -> Any:
+            asked.append(key)
+            return real(self, key, *more, **named)
+
+        return noted
+
+    for name in ("get", "put", "delete", "list"):
+        monkeypatch.setattr(objects, name, noting(getattr(objects, name)))
+    return asked
+
+
+def test_months_that_were_tidy_are_left_alone_until_something_comes(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Accounts(stores.database, "ana").add("ana-two", "generic", "Two")
+    _fill_lake(stores)
+    later = datetime.now(UTC) + timedelta(days=30)
+    assert tidy_lake(stores, later).joined == 4
+    assert tidy_lake(stores, later + timedelta(hours=2)).is_through
+    asked = _calls(stores, monkeypatch)
+    assert tidy_lake(stores, later + timedelta(days=1)).is_through
+    assert [key for key in asked if "2026-01" in key] == []
+    partition = AccountMonth("ana-chat", "2026-01")
+    stores.lake.update("analyses", partition, lambda _: {"2026-01-04": _table(2)})
+    assert tidy_lake(stores, later + timedelta(days=2)).joined == 1
+    assert {key.split("/")[2] for key in asked if "2026-01" in key} == {"ana-chat"}
+
+
+def test_a_month_counts_as_tidy_only_if_nothing_in_it_had_to_wait() -> None:
+    looked = datetime(2026, 3, 1, tzinfo=UTC)
+    long_ago = looked - timedelta(days=9)
+    assert was_tidy("2026-01", MonthFiles(long_ago, 1, 1), looked)
+    assert not was_tidy("2026-02", MonthFiles(long_ago, 1, 1), looked)  # over, but not for long
+    for files, handed_over in ((2, 1), (1, 2)):
+        assert not was_tidy("2026-01", MonthFiles(long_ago, files, handed_over), looked)
+    for days in (-1, 1):
+        written = looked + timedelta(days=days)
+        assert not was_tidy("2026-01", MonthFiles(written, 1, 0), looked)
+
+
+def test_a_file_that_cannot_be_read_stops_nothing_else(stores: Stores) -> None:
+    Accounts(stores.database, "ana").add("ana-two", "generic", "Two")
+    _fill_lake(stores)
+    work, lake = WorkQueue(stores.database), stores.lake
+    for account in ("ana-chat", "ana-two"):
+        for number in range(3):
+            landing = Landing(lake, work, account)
+            landing.land([_envelope(number)])
+    for folder in ("landing/ana-chat/", "lake/analyses/ana-chat/"):
+        damaged = max(i.key for i in lake.objects.list(folder) if i.key.endswith(".parquet"))
+        lake.objects.delete(damaged)
+        lake.objects.put(damaged, b"not a Parquet file")
+    later = datetime.now(UTC) + timedelta(days=400)
+    done = compact_landings(stores, later)
+    assert done.joined == 3
+    assert len(done.faults) == 1
+    assert done.faults[0].startswith("the landing zone of ana-chat|2026-01: ")
+    for _ in range(2):  # what has a fault is not counted as looked at
+        done = tidy_lake(stores, later)
+        assert done.is_through
+        assert [fault.split(":")[0] for fault in done.faults] == ["analyses of ana-chat|2026-01"]
+    assert (
+        lake.manifest("analyses", AccountMonth("ana-two", "2026-01")).days["2026-01-03"].is_joined
+    )
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with time_machine.travel(later), runs.open_instance() as instance:
+        night = housekeeping.execute_in_process(
+            instance=instance, run_config=quiet, raise_on_error=False,
+            resources={"stores": StoresResource(folder=str(home()))},
+        )  # fmt: skip
+        assert not night.success
+        failed = {event.step_key for event in night.get_step_failure_events()}
+    assert failed == {"collect_garbage", "tidy_up"}
+
+
+def test_joining_landings_goes_on_with_the_next_account(stores: Stores) -> None:
+    accounts = ["ana-chat", *(f"ana-{n}" for n in range(4))]
+    for account in accounts[1:]:
+        Accounts(stores.database, "ana").add(account, "generic", "Two")
+    for account in accounts:
+        for number in range(3):
+            Landing(stores.lake, WorkQueue(stores.database), account).land([_envelope(number)])
+    later, joined = datetime.now(UTC) + timedelta(days=400), []
+    for _ in range(5):  # time for one: before the account, before its month
+        left = iter([True, True])
+        done = compact_landings(stores, later, lambda left=left: next(left, False))  # type: ignore[misc]
+        joined.append((done.joined, done.is_through))
+    assert joined == [(3, False)] * 5
+    assert compact_landings(stores, later).joined == 0
+
+
+def _envelope(number: int) -> Envelope:
+    payload = f'{{"number": {number}}}'.encode()
+    return Envelope("2026-01-05", f"c:{number}", "c", "dm", "message", number, number, payload)
 
 
 def test_a_night_whose_place_is_gone_begins_anew(stores: Stores) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -29,9 +30,16 @@ from communicator_pipeline.storage.workers import Workers
 from communicator_pipeline.wanted_runs import (
     FEW_DAYS,
     LANE_TAG,
+    LAUNCHED_SLICE_DAYS,
+    MOST_QUEUED,
+    ROWS_FOR_LANES,
+    SLICE_DAYS,
     TENANT_TAG,
     WantedRun,
     in_turn,
+    read_turns,
+    rows_for_slice,
+    turns_text,
     wanted_runs,
     with_room,
 )
@@ -97,6 +105,26 @@ def test_a_run_says_its_lane_its_tenant_and_its_priority() -> None:
     assert int(live.tags["dagster/priority"]) > 0 > int(backlog.tags["dagster/priority"])
 
 
+@pytest.mark.parametrize("most_days", [1, 20, SLICE_DAYS, LAUNCHED_SLICE_DAYS])
+def test_the_newest_days_tell_as_much_as_all_of_them(stores: Stores, most_days: int) -> None:
+    work, chance = WorkQueue(stores.database), random.Random(7)
+    for number in range(12):
+        Accounts(stores.database, "ana").add(f"a{number}", "generic", "Chat")
+        first = date.today() - timedelta(days=chance.choice([1, 2, 4, 40, 400, 1_500]))
+        days = (first + timedelta(days=n) for n in range((date.today() - first).days + 1))
+        share = chance.choice([0.1, 0.7, 1.0])
+        work.mark(f"a{number}", [str(day) for day in days if chance.random() < share], "a test")
+    now = datetime.now(UTC)
+    everything = work.unleased(now, 10_000)
+    wanted = wanted_runs(everything, now.date(), most_days)
+    few = work.unleased(now, rows_for_slice(most_days))
+    assert wanted_runs(few, now.date(), most_days) == wanted
+    lanes = wanted_runs(work.unleased(now, ROWS_FOR_LANES), now.date(), most_days)
+    assert {(r.account, r.lane) for r in lanes} == {(r.account, r.lane) for r in wanted}
+    [*of_two] = work.unleased(now, 10_000, accounts=["a1", "a3"])
+    assert of_two == [day for day in everything if day.account in ("a1", "a3")]
+
+
 # --- turns -----------------------------------------------------------------------------------
 
 
@@ -145,7 +173,9 @@ def test_the_run_queue_is_not_filled_and_half_of_it_is_free_of_backlog() -> None
     assert len(with_room(backlog, ["backlog"] * 3, most=8)) == 1
     assert with_room(backlog, ["backlog"] * 4, most=8) == []
     assert len(with_room(live, ["backlog"] * 4, most=8)) == 4
-    assert with_room(live, [None] * 8, most=8) == []
+    assert with_room(live, ["live"] * 8, most=8) == []
+    # A thousand digests that wait there keep nothing waiting: live runs go before them.
+    assert len(with_room([*live, *backlog], [None] * 1_000, most=8)) == 8
 
 
 # --- polls -----------------------------------------------------------------------------------
@@ -288,6 +318,63 @@ def test_who_works_off_the_backlog_is_a_setting(monkeypatch: pytest.MonkeyPatch)
         chosen_backlog()
 
 
+def ticked(
+    instance: DagsterInstance, definitions: dg.Definitions, cursor: str | None = None
+) -> dg.SensorResult:
+    context = dg.build_sensor_context(
+        instance=instance,
+        resources={"stores": StoresResource(folder=str(home()))},
+        definitions=definitions,
+        cursor=cursor,
+    )
+    result = touched_days(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def test_whoever_comes_after_others_decades_is_asked_for_at_the_next_free_place(
+    stores: Stores, instance: DagsterInstance, definitions: dg.Definitions
+) -> None:
+    tenants = [f"t{number}" for number in range(MOST_QUEUED // 2 + 4)]
+    for tenant in [*tenants, "late"]:
+        add_user(stores.database, tenant, tenant)
+        Accounts(stores.database, tenant).add(f"of-{tenant}", "generic", "Chat")
+    runs.register_accounts(stores, instance)
+    work = WorkQueue(stores.database)
+    decade = [f"{year}-{month:02d}-01" for year in range(2010, 2020) for month in range(1, 13)]
+    for tenant in tenants:
+        work.mark(f"of-{tenant}", decade, "a test")
+    job = runs.chain_job(definitions)
+    asked: list[str] = []
+    under_way: list[dg.DagsterRun] = []
+
+    def tick(cursor: str | None) -> str | None:
+        result = ticked(instance, definitions, cursor)
+        for request in result.run_requests or []:
+            asked.append(request.tags[TENANT_TAG])
+            under_way.append(instance.create_run_for_job(job, tags=dict(request.tags)))
+        return result.cursor
+
+    cursor = tick(None)
+    assert len(asked) == MOST_QUEUED // 2
+    work.mark("of-late", days_of("2019-03", 28), "a test")
+    for _ in range(6):  # one ends, and has more to do at once
+        done = under_way.pop(0)
+        instance.report_run_failed(done)
+        stores.database.execute(
+            "UPDATE dirty_days SET leased_until = '' WHERE account = ?",
+            (f"of-{done.tags[TENANT_TAG]}",),
+        )
+        cursor = tick(cursor)
+    # Those who had no place yet, one after the other, and none of the others before them.
+    assert asked[MOST_QUEUED // 2 :][:5] == [*tenants[MOST_QUEUED // 2 :], "late"]
+
+
+def test_the_turns_are_kept_from_tick_to_tick() -> None:
+    assert read_turns(turns_text({"ana": 5.0})) == {"ana": 5.0}
+    assert read_turns(None) == read_turns("from an older version") == read_turns("[1]") == {}
+
+
 def test_beside_a_worker_the_sensor_asks_for_history_only_if_it_is_dagsters(
     stores: Stores,
     instance: DagsterInstance,
@@ -300,14 +387,7 @@ def test_beside_a_worker_the_sensor_asks_for_history_only_if_it_is_dagsters(
     fill(line(99, f"{now:%Y-%m-%dT%H:%M:%SZ}", "joe", "hello?"), name="new.jsonl")
 
     def tick() -> dg.SensorResult:
-        context = dg.build_sensor_context(
-            instance=instance,
-            resources={"stores": StoresResource(folder=str(home()))},
-            definitions=definitions,
-        )
-        result = touched_days(context)
-        assert isinstance(result, dg.SensorResult)
-        return result
+        return ticked(instance, definitions)
 
     Workers(stores.database).beat(now + timedelta(seconds=5))
     assert tick().run_requests == []

@@ -244,7 +244,7 @@ def test_a_run_that_failed_is_tried_again_when_its_account_has_rested(
         patched.setattr("communicator_pipeline.chain.raw_messages.message_versions", broken)
         all_done(worker)
     assert worker.worked.failed_runs == 1
-    assert len(WorkQueue(stores.database).unleased(datetime.now(UTC))) == 1
+    assert len(WorkQueue(stores.database).unleased(datetime.now(UTC), 9)) == 1
     worker._materialiser._resting.worked(ACCOUNT)
     all_done(worker)
     assert (worker.worked.runs, WorkQueue(stores.database).dirty()) == (1, [])
@@ -263,9 +263,9 @@ def test_the_days_of_a_run_that_was_killed_are_free_when_it_is_reported_as_faile
     )
     work.mark("ana-chat", ["2026-11-03"], "a test")
     work.claim(run.run_id, "ana-chat", "2026-11", ["2026-11-03"])
-    assert work.unleased(now) == []
+    assert work.unleased(now, 9) == []
     runs.register_accounts(stores, instance)
-    assert [day.day for day in work.unleased(now)] == ["2026-11-03"]
+    assert [day.day for day in work.unleased(now, 9)] == ["2026-11-03"]
     alive = instance.create_run_for_job(
         runs.chain_job(definitions),
         status=dg.DagsterRunStatus.STARTED,
@@ -460,6 +460,31 @@ def test_the_command_works_until_it_is_told_to_stop_and_a_kill_loses_nothing(
     with runs.open_instance() as instance:
         states = {run.status for run in instance.get_runs()}
     assert states <= {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}
+
+
+def test_a_worker_that_leaves_reports_the_run_of_its_killed_backlog_process(
+    stores: Stores, worker: Worker, instance: DagsterInstance, definitions: dg.Definitions
+) -> None:
+    """Nobody else could: where a machine's worker has left, its runs may be anybody's."""
+    run = instance.create_run_for_job(
+        runs.chain_job(definitions),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={
+            abandoned_runs.PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}:1",
+            "dagster/partition": "ana-chat|2026-11",
+        },
+    )
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        worker.stop()
+        worker.run()
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status == dg.DagsterRunStatus.FAILURE
+    assert stores.database.execute("SELECT * FROM workers") == []
 
 
 def _gone(stores: Stores) -> str:

@@ -23,9 +23,12 @@ from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.cloudflare import CallsUsedUp
 from communicator_pipeline.storage.database import (
     Database,
+    MayGoOn,
     Row,
     Statement,
     carry_rows,
+    delete_in_parts,
+    for_ever,
     now_text,
     utc_text,
 )
@@ -327,10 +330,14 @@ def usage_since(
     )
 
 
-def forget_answers(database: Database, before: datetime) -> int:
+def forget_answers(database: Database, before: datetime, may_go_on: MayGoOn = for_ever) -> int:
     """Delete from the database the answers that were given before a moment (UTC), also where they
     are kept in KV by now; returns how many. A re-run of what they were for asks the model again."""
-    gone = database.execute(
-        "DELETE FROM model_answers WHERE answered_at < ? RETURNING 1", (utc_text(before),)
+    return delete_in_parts(
+        database,
+        "model_answers",
+        "account, digest",
+        "answered_at < ?",
+        (utc_text(before),),
+        may_go_on,
     )
-    return len(gone)

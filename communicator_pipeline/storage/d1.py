@@ -41,11 +41,14 @@ from communicator_pipeline.storage.database import (
     DatabaseFailed,
     DatabaseRefused,
     DatabaseUnavailable,
+    MayGoOn,
     OutcomeUnknown,
     Row,
     Statement,
     Value,
     check_limits,
+    delete_in_parts,
+    for_ever,
     now_text,
     reads,
     utc_text,
@@ -151,12 +154,11 @@ class D1Database:
         return [_rows(result["results"]) for result in results]
 
 
-def forget_fences(database: Database, before: datetime) -> int:
+def forget_fences(database: Database, before: datetime, may_go_on: MayGoOn = for_ever) -> int:
     """Delete the fences of writes that nobody can be sending any more; returns how many went."""
-    gone = database.execute(
-        "DELETE FROM write_fences WHERE written_at < ? RETURNING 1", (utc_text(before),)
+    return delete_in_parts(
+        database, "write_fences", "fence", "written_at < ?", (utc_text(before),), may_go_on
     )
-    return len(gone)
 
 
 def spelled(sql: str, params: Sequence[Value]) -> tuple[str, list[str]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +34,9 @@ LONGEST_LIKE_PATTERN = 50  # bytes
 MOST_COMPOUND_TERMS = 5
 LARGEST_INTEGER = 2**53  # beyond it JavaScript, and so D1, rounds: such numbers travel as text
 ROWS_PARAMETER = 1_500_000  # bytes of JSON per statement: a row's own overhead stays below 2 MB
+
+DELETED_AT_ONCE = 500
+"""Rows that one statement deletes: some milliseconds."""
 
 UNFINISHED = "unfinished restore "
 """Begins the name of a note among the migrations: a restore into the database is not done."""
@@ -125,6 +128,38 @@ def carry_rows(
         size += len(part) + 1
     if parts:
         yield sql, ((b"[%s]" % b",".join(parts)).decode(), *others)
+
+
+MayGoOn = Callable[[], bool]
+"""Whether there is time left for long work that can be left off anywhere."""
+
+
+def for_ever() -> bool:
+    """Work without an end."""
+    return True
+
+
+def delete_in_parts(
+    database: Database,
+    table: str,
+    key: str,
+    condition: str,
+    params: Sequence[Value],
+    may_go_on: MayGoOn = for_ever,
+) -> int:
+    """Delete a table's rows that meet a condition, some at a time, for whoever else writes waits
+    for each statement; returns how many went. `key`: the columns that tell its rows apart."""
+    gone = 0
+    while may_go_on():
+        rows = database.execute(
+            f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} "
+            f"WHERE {condition} LIMIT {DELETED_AT_ONCE}) RETURNING 1",
+            params,
+        )
+        gone += len(rows)
+        if len(rows) < DELETED_AT_ONCE:
+            break
+    return gone
 
 
 def utc_text(moment: datetime) -> str:

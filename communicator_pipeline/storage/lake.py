@@ -131,6 +131,15 @@ class Manifest:
         return sum(day.bytes for day in self.days.values())
 
 
+@dataclass(frozen=True, slots=True)
+class MonthFiles:
+    """The objects of a partition."""
+
+    last_write: datetime  # UTC, of a file or the manifest
+    rows: int  # files of rows
+    handed_over: int  # files of what days hand over
+
+
 class AccountGone(LookupError):
     """The account that is written to was removed meanwhile."""
 
@@ -167,6 +176,14 @@ class Lake:
     def months(self, asset: str, account: str) -> list[str]:
         """The months for which the asset has a manifest, in order."""
         return [month for month, _ in self._listed(asset, account)]
+
+    def month_files(self, asset: str, account: str) -> dict[str, MonthFiles]:
+        """Month → what lies there of the asset, in order; by one listing."""
+        prefix = f"lake/{asset}/{account}/"
+        listed: dict[str, list[ObjectInfo]] = defaultdict(list)
+        for info in self.objects.list(prefix):
+            listed[info.key.removeprefix(prefix).split("/")[0]].append(info)
+        return {month: _month_files(infos) for month, infos in sorted(listed.items())}
 
     def _listed(self, asset: str, account: str) -> list[tuple[str, ObjectInfo]]:
         prefix = f"lake/{asset}/{account}/"
@@ -395,6 +412,15 @@ class Lake:
             raise AccountGone(f"the account {partition.account!r} was removed meanwhile")
         etag = self.objects.put(_manifest_key(asset, partition), content, if_match=before.etag)
         return Manifest(dict(sorted(entries.items())), etag, generation, replaced)
+
+
+def _month_files(infos: Sequence[ObjectInfo]) -> MonthFiles:
+    names = [info.key.rsplit("/", 1)[1] for info in infos]
+    files = [name for name in names if name.endswith(".parquet")]
+    handed_over = sum(".carry" in name for name in files)
+    return MonthFiles(
+        max(info.modified_at for info in infos), len(files) - handed_over, handed_over
+    )
 
 
 def _written(entry: DayFile) -> dict[str, Any]:

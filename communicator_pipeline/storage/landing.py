@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -107,8 +107,12 @@ class LandedIndex:
 
     def refresh(self, lake: Lake, account: str) -> None:
         """Take in what the account's landing zone holds and this index does not."""
-        files = [i for i in lake.objects.list(f"landing/{account}/") if _name(i) not in self._read]
-        files.sort(key=_name)
+        there = {_name(info): info for info in lake.objects.list(f"landing/{account}/")}
+        # Of an index that is kept for weeks nearly all new files are joined ones: what is in them
+        # is known, and is not added once more with each joining.
+        is_kept = bool(self._read)
+        self._read &= there.keys()
+        files = [info for name, info in sorted(there.items()) if name not in self._read]
         try:
             addresses = lake.objects.addresses([info.key for info in files])
         except FileNotFoundError:  # joined an hour ago: its rows are in another file
@@ -120,9 +124,13 @@ class LandedIndex:
                 )
             except FileNotFoundError:
                 return self.refresh(lake, account)
-            self.add(
-                _hashes(table["key_hash"]), _hashes(table["digest"]), _day_numbers(table["day"])
-            )
+            keys, digests = _hashes(table["key_hash"]), _hashes(table["digest"])
+            days = _day_numbers(table["day"])
+            if is_kept:
+                new, _ = self.sort_out(keys, digests)
+                keys, digests, days = keys[new], digests[new], days[new]
+            if len(keys):
+                self.add(keys, digests, days)
             self._read.add(_name(info))
         return None
 
@@ -288,11 +296,11 @@ def compact(lake: Lake, account: str, month: str, now: datetime) -> int:
     joined = 0
     settled = f"{int((now - _SETTLED).timestamp() * 1e6):016d}"
     listed = list(lake.objects.list(f"landing/{account}/{month}/"))
-    free = [info for info in listed if _name(info) < settled and _name(info) not in busy]
+    busy |= {_name(info) for info in listed if _name(info) >= settled}
     if _is_over(month, (_name(info) for info in listed), now):
-        runs = _small_runs(free, LARGEST_JOINED, LARGEST_JOINED, _FEW_OF_OLD_MONTH)
+        runs = _small_runs(listed, busy, LARGEST_JOINED, LARGEST_JOINED, _FEW_OF_OLD_MONTH)
     else:
-        runs = _small_runs(free, _SMALL, _JOINED, _FEW)
+        runs = _small_runs(listed, busy, _SMALL, _JOINED, _FEW)
     for run in runs:
         try:
             tables = [
@@ -350,16 +358,20 @@ def _is_over(month: str, names: Iterable[str], now: datetime) -> bool:
     return is_past and max(names, default="") < unchanged
 
 
-def _small_runs(files: list[ObjectInfo], small: int, most: int, few: int) -> list[list[ObjectInfo]]:
+def _small_runs(
+    files: list[ObjectInfo], busy: Collection[str], small: int, most: int, few: int
+) -> list[list[ObjectInfo]]:
     """Files in order of arrival, cut into runs that are worth joining: of at least `few` files that
-    are `small`, and `most` in all (bytes)."""
+    are `small`, and `most` in all (bytes). A run goes over no file that is busy or not small: what
+    arrived before it would come after it then, or the other way round."""
     runs: list[list[ObjectInfo]] = [[]]
     size = 0
     for info in sorted(files, key=_name):
-        if info.size > small or size + info.size > most:
+        may_be_joined = info.size <= small and _name(info) not in busy
+        if not may_be_joined or size + info.size > most:
             runs.append([])
             size = 0
-        if info.size <= small:
+        if may_be_joined:
             runs[-1].append(info)
             size += info.size
     return [run for run in runs if len(run) >= few]

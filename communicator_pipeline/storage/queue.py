@@ -13,7 +13,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from communicator_pipeline.storage.database import Database, Statement, carry_rows, utc_text
+from communicator_pipeline.storage.database import (
+    Database,
+    MayGoOn,
+    Statement,
+    carry_rows,
+    delete_in_parts,
+    for_ever,
+    utc_text,
+)
 
 LARGEST_BODY = 2**20  # bytes
 LEASE = timedelta(seconds=30)
@@ -191,23 +199,22 @@ class IngestionQueue:
         )
         return {row["account"] for row in rows}
 
-    def forget_old(self, now: datetime) -> int:
+    def forget_old(self, now: datetime, may_go_on: MayGoOn = for_ever) -> int:
         """Delete what landed, or whose dead letter was closed, and came so long ago that it is not
         pushed again; returns how many."""
-        before = utc_text(now - REMEMBERED)
-        gone = self._database.batch(
-            [
-                (
-                    "DELETE FROM pushes WHERE state = 'landed' AND received_at < ? "
-                    "RETURNING push_id",
-                    (before,),
-                ),
-                (
-                    "DELETE FROM pushes WHERE state = 'dead' AND received_at < ? AND NOT EXISTS "
-                    "(SELECT 1 FROM dead_letters AS d WHERE d.account = pushes.account "
-                    "AND d.source = pushes.push_key AND d.state = 'open') RETURNING push_id",
-                    (before,),
-                ),
-            ]
+        return sum(
+            delete_in_parts(
+                self._database,
+                "pushes",
+                "push_id",
+                f"{condition} AND received_at < ?",
+                (utc_text(now - REMEMBERED),),
+                may_go_on,
+            )
+            for condition in (
+                "state = 'landed'",
+                "state = 'dead' AND NOT EXISTS (SELECT 1 FROM dead_letters AS d "
+                "WHERE d.account = pushes.account AND d.source = pushes.push_key "
+                "AND d.state = 'open')",
+            )
         )
-        return sum(map(len, gone))

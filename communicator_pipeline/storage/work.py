@@ -124,13 +124,30 @@ class WorkQueue:
         )
         return int(rows[0]["n"])
 
-    def unleased(self, now: datetime, first_day: str = "") -> list[DirtyDay]:
-        """What nobody is at work on, or has been touched since somebody began; of the days from
-        `first_day` on."""
+    def unleased(
+        self,
+        now: datetime,
+        most: int,
+        first_day: str = "",
+        accounts: Iterable[str] | None = None,
+    ) -> list[DirtyDay]:
+        """What nobody is at work on, or has been touched since somebody began: of each account (of
+        these, if any are given) the newest `most` days from `first_day` on. A history of years that
+        is to be understood anew is not read whole each time that somebody asks what is next."""
         rows = self.database.execute(
-            f"SELECT {_COLUMNS} FROM dirty_days WHERE mark > done_mark AND day BETWEEN ?3 AND ?2 "
-            "AND (leased_until < ?1 OR mark > leased_mark) ORDER BY account, day",
-            (utc_text(now), _today(), first_day),
+            f"SELECT {_COLUMNS} FROM (SELECT *, row_number() OVER "
+            "(PARTITION BY account ORDER BY day DESC) AS place FROM dirty_days "
+            "WHERE mark > done_mark AND day BETWEEN ?3 AND ?2 "
+            "AND (leased_until < ?1 OR mark > leased_mark) "
+            "AND (?5 IS NULL OR account IN (SELECT value FROM json_each(?5)))) AS dirty_days "
+            "WHERE place <= ?4 ORDER BY account, day",
+            (
+                utc_text(now),
+                _today(),
+                first_day,
+                most,
+                None if accounts is None else orjson.dumps(sorted(set(accounts))).decode(),
+            ),
         )
         return [DirtyDay(**row) for row in rows]
 

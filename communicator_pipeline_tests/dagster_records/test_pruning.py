@@ -27,6 +27,7 @@ from communicator_pipeline_tests.infra.postgres import Postgres, needs_postgres,
 __all__ = ["postgres"]  # a fixture
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01")
+DRAWN = ("plot", "by day", "run")
 LONG_AFTER = timedelta(days=40)
 
 
@@ -34,7 +35,12 @@ LONG_AFTER = timedelta(days=40)
 def first(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(context.run_id),
-        metadata={"rows": 7, "day": context.partition_key},
+        metadata={
+            "rows": 7,
+            "day": context.partition_key,
+            "plot": dg.MetadataValue.md("![rows](data:image/svg+xml;base64,AAAA)"),
+            "by day": dg.MetadataValue.table([dg.TableRecord({"day": 1, "rows": 7})]),
+        },
     )
 
 
@@ -127,7 +133,7 @@ def _event(instance: DagsterInstance, key: dg.AssetKey, day: str) -> tuple[Any, 
     ).records
     made = record.asset_materialization
     assert made is not None
-    metadata = {name: value.value for name, value in made.metadata.items() if name != "run"}
+    metadata = {name: made.metadata[name].value for name in made.metadata if name not in DRAWN}
     return record.storage_id, record.timestamp, made.partition, dict(made.tags or {}), metadata
 
 
@@ -140,6 +146,14 @@ def _run_of(instance: DagsterInstance, key: dg.AssetKey, day: str) -> tuple[str,
     return record.run_id, noted and noted.value
 
 
+def _metadata(instance: DagsterInstance, day: str) -> set[str]:
+    [record] = instance.fetch_materializations(
+        AssetRecordsFilter(first.key, asset_partitions=[day]), limit=1
+    ).records
+    assert record.asset_materialization is not None
+    return set(record.asset_materialization.metadata)
+
+
 def test_old_runs_are_condensed_and_nothing_looks_different(instance: DagsterInstance) -> None:
     made = {day: _make(instance, day) for day in ("2026-01-01", "2026-01-02", "2026-01-03")}
     before = _told(instance)
@@ -148,6 +162,9 @@ def test_old_runs_are_condensed_and_nothing_looks_different(instance: DagsterIns
     assert {run.run_id for run in instance.get_runs()} == {made["2026-01-03"]}
     assert _told(instance) == before
     assert _run_of(instance, first.key, "2026-01-01") == ("", made["2026-01-01"])
+    [small, whole] = (_metadata(instance, f"2026-01-0{day}") for day in (1, 3))
+    assert small == {"rows", "day", "run"}  # what is drawn is large, and is drawn from the lake
+    assert whole == {"rows", "day", "plot", "by day"}
     assert _run_of(instance, first.key, "2026-01-03") == (made["2026-01-03"], None)
     assert _prune(instance).runs == 0
     assert _told(instance) == before
@@ -245,6 +262,22 @@ def test_a_night_ends_in_time_and_the_next_goes_on(instance: DagsterInstance) ->
     gone = prune(instance, [CHECK], later, Retention(), lambda: next(left, False))
     assert gone.runs == 2
     assert prune(instance, [CHECK], later, Retention()).runs == 2
+    assert _told(instance) == before
+
+
+def test_drafts_that_people_asked_for_are_forgotten_like_old_runs(
+    instance: DagsterInstance,
+) -> None:
+    _make(instance, "2026-01-01")
+    for number in range(3):
+        instance.report_runless_asset_event(
+            dg.AssetObservation("first", partition="2026-01-01", metadata={"version": number})
+        )
+    before = _told(instance)
+    assert len(instance.fetch_observations(first.key, limit=9).records) == 3
+    assert _prune(instance, timedelta(days=29)).rows == 0
+    assert _prune(instance, timedelta(days=31)).rows >= 3
+    assert instance.fetch_observations(first.key, limit=9).records == []
     assert _told(instance) == before
 
 

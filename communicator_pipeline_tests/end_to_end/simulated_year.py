@@ -92,6 +92,31 @@ class Size:
         return sum(count for table, count in self.rows.items() if table not in OF_MESSAGES)
 
 
+class Hands:
+    """What materialises the assets of some accounts, in this process."""
+
+    def __init__(self, stores: Stores, instance: DagsterInstance) -> None:
+        self._stores, self._instance = stores, instance
+        self._chain = runs.chain_job(defs)
+        self._digest = runs.digest_job(defs)
+
+    def work(self, accounts: Sequence[str]) -> None:
+        runs.materialise_touched(
+            self._stores, self._instance, self._chain, lambda run: None, accounts=accounts
+        )
+
+    def digest(self, accounts: Sequence[str], day: date) -> None:
+        for account in accounts:
+            runs.digest_days(
+                self._stores,
+                self._instance,
+                self._digest,
+                account,
+                day.isoformat(),
+                day.isoformat(),
+            )
+
+
 class Beside:
     """Another process of the installation, for the runs of some accounts."""
 
@@ -102,12 +127,14 @@ class Beside:
         self._process.start()
         theirs.close()
 
-    def begin(self, accounts: Sequence[str]) -> None:
-        """Have it do what is touched of these accounts, as of now."""
-        self._pipe.send((datetime.now(UTC), accounts))
+    @contextmanager
+    def does(self, task: Callable[..., None], *arguments: object) -> Iterator[None]:
+        """Have it do a task of its `Hands`, as of now, and wait until it has done so.
 
-    def wait(self) -> None:
-        """Until it has done so. Raises EOFError if it died; it has said then what of."""
+        Raises EOFError if it died; it has said then what of.
+        """
+        self._pipe.send((datetime.now(UTC), task.__name__, arguments))
+        yield
         self._pipe.recv()
 
     def close(self) -> None:
@@ -116,15 +143,15 @@ class Beside:
 
 
 def _work_beside(pipe: Connection) -> None:
-    stores, chain = open_local(home()), runs.chain_job(defs)
     with time_machine.travel(FIRST, tick=True) as clock, runs.open_instance() as instance:
+        hands = Hands(open_local(home()), instance)
         while True:
             try:
-                moment, accounts = pipe.recv()
+                moment, task, arguments = pipe.recv()
             except EOFError:
                 return
             clock.move_to(moment)
-            runs.materialise_touched(stores, instance, chain, lambda run: None, accounts=accounts)
+            getattr(hands, task)(*arguments)
             pipe.send("done")
 
 
@@ -159,7 +186,7 @@ class Year:
         self._chain = runs.chain_job(defs)
         self._delivery = runs.delivery_job(defs)
         self._learning = runs.learning_job(defs)
-        self._digest = runs.digest_job(defs)
+        self._hands = Hands(self.stores, instance)
         self._ledger = defs.resolve_job_def(ledger.name)
         self._housekeeping = defs.resolve_job_def(housekeeping.name)
 
@@ -169,9 +196,9 @@ class Year:
         number = len(self.days)
         self.days.append(day)
         self._push(day, number)
-        self._beside.begin(self.accounts[1::2])
-        self._work(self.accounts[::2])
-        self._beside.wait()
+        ours, theirs = self.accounts[::2], self.accounts[1::2]
+        with self._beside.does(Hands.work, theirs):
+            self._hands.work(ours)
         if number % 7 == 3:
             self._answer(number)
         if number % 5 == 2:
@@ -187,15 +214,8 @@ class Year:
             runs.execute(
                 self.instance, self._ledger, self.accounts[0], month, month, dg.RunConfig()
             )
-        for account in self.accounts:
-            runs.digest_days(
-                self.stores,
-                self.instance,
-                self._digest,
-                account,
-                day.isoformat(),
-                day.isoformat(),
-            )
+        with self._beside.does(Hands.digest, theirs, day):
+            self._hands.digest(ours, day)
 
     def rebuild(self, month: str) -> None:
         """Make an old month again from the landing zone."""
@@ -272,18 +292,13 @@ class Year:
             self._landings[account] = Landing(self.stores.lake, work, account)
         return self._landings[account]
 
-    def _work(self, accounts: Sequence[str]) -> None:
-        runs.materialise_touched(
-            self.stores, self.instance, self._chain, lambda run: None, accounts=accounts
-        )
-
     def _answer(self, number: int) -> None:
         """Somebody writes in the sandbox, is answered, and what was done is learnt from."""
         account = self.accounts[0]
         self._chat.say(f"Could you send me report {number}, please?", "Kim")
         report = poll_new(self.stores, account)
         assert report.state == "ok", report
-        self._work([account])
+        self._hands.work([account])
         [newest] = self.stores.database.execute(
             "SELECT conversation_id FROM messages WHERE account = ? AND text LIKE ?",
             (account, f"%report {number},%"),
@@ -304,7 +319,7 @@ class Year:
         )
         runs.deliver(self.stores, self.instance, self._delivery)
         poll_new(self.stores, account)  # the reply is in the chat: an echo
-        self._work([account])
+        self._hands.work([account])
         runs.learn_what_is_new(self.stores, self.instance, self._learning)
 
     def _die(self) -> None:

@@ -20,6 +20,7 @@ KUBERNETES = CLONE / "infra" / "kubernetes"
 WORKFLOWS = CLONE / ".github" / "workflows"
 
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+CELERY: dict[str, Any] = yaml.safe_load((DOCKER / "compose.celery.yaml").read_text())
 AT_CLOUDFLARE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.cloudflare.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: one for name, one in SERVICES.items() if name != "postgres"}
@@ -133,11 +134,21 @@ def test_there_is_no_secret_in_any_file() -> None:
 
 def test_at_cloudflare_only_those_that_need_them_get_its_secrets() -> None:
     given = {name for name, one in AT_CLOUDFLARE["services"].items() if "env_file" in one}
-    assert given == {"prepare", "code-location", "worker", "gateway"}
+    # Web UI and daemon ask the data which workers live.
+    assert given == {"prepare", "code-location", "worker", "gateway", "webserver", "daemon"}
+    assert "outside" in AT_CLOUDFLARE["services"]["daemon"]["networks"]
     tunnel = AT_CLOUDFLARE["services"]["tunnel"]
     assert list(tunnel["environment"]) == ["TUNNEL_TOKEN"]
     assert tunnel["profiles"] == ["tunnel"]
     assert tunnel["networks"] == ["outside"]
+
+
+def test_history_goes_to_celery_because_worker_and_sensor_know_it() -> None:
+    given = {name for name, one in CELERY["services"].items() if "COMMUNICATOR_BACKLOG" in str(one)}
+    assert given == {"worker", "code-location"}
+    for name in given:
+        assert CELERY["services"][name]["environment"]["COMMUNICATOR_BACKLOG"] == "dagster"
+    assert CELERY["services"]["code-location"]["environment"]["COMMUNICATOR_EXECUTOR"] == "celery"
 
 
 def test_the_image_runs_as_nobody_special_and_is_made_from_the_lock() -> None:

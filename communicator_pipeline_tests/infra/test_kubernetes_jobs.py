@@ -29,12 +29,14 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteStepArgs
 
 from communicator_pipeline.engines.executor import CONFIG_VARIABLE, executor, executor_settings
 from communicator_pipeline.engines.kubernetes_runs import KubernetesRunLauncher
-from communicator_pipeline.jobs import refresh
+from communicator_pipeline.jobs import housekeeping, refresh
+from communicator_pipeline.retention_settings import Retention
 from communicator_pipeline_tests.infra.cluster import Cluster, cluster
 
 KUBERNETES = Path(__file__).resolve().parents[2] / "infra" / "kubernetes"
@@ -290,9 +292,19 @@ def test_the_job_of_a_step_has_what_its_asset_needs(
     assert container(job)["args"][:3] == ["dagster", "api", "execute_step"]
 
 
-def test_every_asset_named_there_is_one_of_the_chain() -> None:
-    steps = {step.key for step in create_execution_plan(per_step_job()).steps}
-    assert set(executor_settings(PER_STEP)["per_step_k8s_config"]) <= steps
+def test_every_step_named_there_is_one_of_the_chain_or_of_the_night() -> None:
+    nightly = {step.key for step in create_execution_plan(housekeeping).steps}
+    steps = {step.key for step in create_execution_plan(per_step_job()).steps} | nightly
+    named = executor_settings(PER_STEP)["per_step_k8s_config"]
+    assert nightly <= set(named) <= steps
+
+
+def test_no_limit_ends_a_night_before_its_own_end() -> None:
+    [most] = [m.le for m in Retention.model_fields["minutes_a_night"].metadata if hasattr(m, "le")]
+    assert int(housekeeping.tags[MAX_RUNTIME_SECONDS_TAG]) > most * 60
+    named = executor_settings(PER_STEP)["per_step_k8s_config"]
+    for step in create_execution_plan(housekeeping).steps:
+        assert named[step.key]["job_spec_config"]["active_deadline_seconds"] > most * 60
 
 
 def test_by_default_a_run_is_one_pod() -> None:

@@ -106,6 +106,43 @@ def test_joined_files_stay_for_an_hour_and_are_not_joined_again(tmp_path: Path) 
     assert (files(lake, "acc"), messages(lake, "acc")) == (1, FILES)
 
 
+def test_what_is_joined_again_and_again_is_known_once(stores: Stores) -> None:
+    """A worker's index lives for weeks, and a month's files are joined each time there are some."""
+    lake = stores.lake
+    kept = Landing(lake, WorkQueue(stores.database), "ana-chat")
+    landed, now = 0, datetime.now(UTC)
+    for _ in range(6):
+        writer = Landing(lake, WorkQueue(stores.database), "ana-chat")
+        for _ in range(10):
+            assert writer.land([envelope(landed)]) == (1, 0)
+            landed += 1
+        for later in (LATER, LATER + REPLACED_KEPT * 2):
+            kept.refresh()
+            compact(lake, "ana-chat", MONTH, now + later)
+    kept.refresh()
+    index = kept.index
+    for held in (index._days, index._versions):
+        assert sum(len(values) for values, _ in held._runs) == landed
+    assert len(index._read) == files(lake, "ana-chat") < 10
+    assert kept.land([envelope(number) for number in range(landed)]) == (0, 0)
+
+
+def test_files_are_not_joined_over_one_that_has_to_wait(tmp_path: Path) -> None:
+    """What arrived in between would come after it then, and an older edit win over a newer one."""
+    lake = Lake(LocalObjects(tmp_path))
+    many_small_files(lake, "acc")
+    listed = sorted(info.key for info in lake.objects.list("landing/acc/"))
+    lake.objects.delete(listed[40])
+    [soon] = [f"{int(datetime.now(UTC).timestamp() * 1e6):016d}-05-00000000feed.parquet"]
+    folder = f"landing/acc/{MONTH}/"
+    busy = listed[30].removeprefix(folder)
+    everything = list(lake.objects.list(folder))
+    small, most = landing.LARGEST_JOINED, landing.LARGEST_JOINED
+    runs = landing._small_runs(everything, {busy}, small, most, 2)
+    assert [len(run) for run in runs] == [30, FILES - 32]
+    assert soon not in {info.key for run in runs for info in run}
+
+
 def test_joining_that_is_killed_or_done_twice_gives_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
