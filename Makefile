@@ -65,7 +65,7 @@ dev: install  ## Start worker, gateway, sandbox, and Dagster's web UI and daemon
 			--workspace workspace.yaml --host 127.0.0.1 --port $(PORT) --log-level error
 
 test: install  ## Run the tests
-	@$(BIN)/pytest -n 2 -m "not faults and not peers and not account"
+	@$(BIN)/pytest -n 3 -m "not faults and not peers and not account"
 
 test-peers: install  ## Test the platforms against servers that others wrote (installs them first)
 	@$(MAKE) --no-print-directory -C $(PEERS)

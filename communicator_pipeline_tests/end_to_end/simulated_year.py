@@ -74,6 +74,7 @@ class Size:
     dagster_file_bytes: int = 0
     runs: int = 0
     events: int = 0
+    records: int = 0  # of the events: materialisations whose run is gone, one for each partition
     dagster_rows: dict[str, int] = field(default_factory=dict)  # by table
     lake_files: int = 0
     spare_lake_files: int = 0  # beyond one in each folder: what is not joined (yet)
@@ -235,6 +236,7 @@ class Year:
             found.dagster_bytes += used_bytes(path)
             found.dagster_file_bytes += path.stat().st_size
             found.dagster_rows |= rows_by_table(path)
+            found.records += records_without_run(path)
         found.runs = self.instance.get_runs_count()
         found.events = found.dagster_rows.get("event_logs", 0)
         found.lake_files, found.spare_lake_files = _files(self.folder / "lake")
@@ -393,6 +395,15 @@ def used_bytes(path: Path) -> int:
             for name in ("page_count", "freelist_count", "page_size")
         )
     return (pages - free) * size
+
+
+def records_without_run(path: Path) -> int:
+    """Events of Dagster's that belong to no run; 0 in a file without events."""
+    with closing(sqlite3.connect(path, timeout=30)) as connection:
+        if "event_logs" not in {row[0] for row in connection.execute(TABLES)}:
+            return 0
+        [count] = connection.execute("SELECT count(*) FROM event_logs WHERE run_id = ''")
+        return int(count[0])
 
 
 def rows_by_table(path: Path) -> dict[str, int]:
