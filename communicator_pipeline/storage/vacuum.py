@@ -80,7 +80,8 @@ def _shrink(connection: Connection, may_go_on: Callable[[], bool]) -> None:
         # Begun as a writer: one who reads first and finds that somebody wrote does not get to wait.
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            for _ in range(pages):  # one at a time: `sqlite3` stops after the first one
+                connection.execute("PRAGMA incremental_vacuum(1)").fetchall()
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")  # or nobody could write until the connection is closed

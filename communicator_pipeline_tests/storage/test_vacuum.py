@@ -67,6 +67,26 @@ def test_what_is_free_goes_and_every_row_stays(path: Path, opened: apsw.Connecti
     assert give_back(opened) == 0
 
 
+def test_dagsters_library_gives_as_much_back_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(vacuum.time, "sleep", rests.append)
+    place = tmp_path / "dagster.db"
+    connection = sqlite3.connect(place, isolation_level=None)
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)")
+    connection.execute(
+        f"WITH RECURSIVE n (v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < {ROWS}) "
+        "INSERT INTO t SELECT v, randomblob(4000) FROM n"
+    )
+    connection.execute("DELETE FROM t WHERE id % 4 > 0")
+    freed = give_back(connection)
+    assert freed > place.stat().st_size
+    assert len(rests) == -(-freed // (vacuum.PAGES_AT_ONCE * 4096))
+    connection.close()
+
+
 def test_a_little_that_is_free_is_left_for_what_comes(path: Path, opened: apsw.Connection) -> None:
     SqliteDatabase(path).execute("DELETE FROM t WHERE id % 10 = 0")
     assert give_back(opened) == 0
