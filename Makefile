@@ -14,6 +14,8 @@ FAULTS ?= communicator_pipeline_tests
 # How much of each that follows it (1: all), and the seed: empty for a fresh one, which is printed.
 FAULTS_SHARE ?= 1
 FAULTS_SEED ?=
+# How many at a time: 0 in this process. At full size they want the machine for themselves.
+FAULTS_AT_ONCE ?= 0
 ENV ?= dev
 # Those that say most about the stores. The others run on them too: ON_STORES=communicator_pipeline_tests/chain
 ON_STORES ?= $(addprefix communicator_pipeline_tests/,storage/test_contacts.py storage/test_corrections.py \
@@ -85,7 +87,7 @@ test-account: install  ## Run the contract tests on your own Cloudflare account,
 	@$(BIN)/pytest -m account communicator_pipeline_tests/account
 
 test-faults: install  ## Kill, cut the power, fill the disk, lose answers, at full size (FAULTS=path, FAULTS_SHARE=0.1)
-	@FAULTS_SHARE=$(FAULTS_SHARE) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/pytest -rP -m faults $(FAULTS)
+	@FAULTS_SHARE=$(FAULTS_SHARE) FAULTS_SEED=$(FAULTS_SEED) $(BIN)/pytest -rP -n $(FAULTS_AT_ONCE) -m faults $(FAULTS)
 
 lint: install  ## Check style and formatting
 	@$(BIN)/ruff check .
