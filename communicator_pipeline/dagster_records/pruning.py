@@ -199,7 +199,8 @@ def _condense(instance: DagsterInstance, event_ids: Sequence[int]) -> None:
 
 def _without_run(entry: EventLogEntry) -> EventLogEntry:
     """The same materialisation at the same time, as if it were reported from outside. Its plots
-    and tables go: they are five sixths of it, and are drawn from what the lake holds still."""
+    and tables go: of a month's asset they are five sixths of it, of a digest a third, and they are
+    drawn from what the lake holds still."""
     assert entry.dagster_event is not None
     made = entry.dagster_event.step_materialization_data.materialization
     small = {name: v for name, v in made.metadata.items() if not isinstance(v, _LARGE)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 
 import dagster as dg
 import pytest
@@ -17,6 +18,24 @@ from communicator_pipeline_tests.end_to_end.simulated_year import (
     simulated,
 )
 
+LARGEST_SHARE = 0.5
+"""Of the first quarter's growth: the most by which what is kept may grow in the last one, from
+median to median of the months' ends. What remains is the history itself: a file per month and
+asset, a record of each day's digest."""
+
+Measures = dict[str, Callable[[Size], int]]
+
+GROWTH: Measures = {
+    "Dagster's bytes": lambda size: size.dagster_bytes,
+    "events": lambda size: size.events,
+}
+
+GROWTH_OF_EVERY_DAY: Measures = {
+    "lake files": lambda size: size.lake_files,
+    "landing files": lambda size: size.landing_files,
+}
+"""Where every day is lived: a few days in a month are few files, joined or not."""
+
 RECORD = 6 * 2**10
 """Bytes in Dagster's files for a partition that is over (a month of an asset, a day's digest), with
 its tags and indexes: what remains of its run. There are more of them with every day."""
@@ -28,7 +47,7 @@ HIGHEST_PEAK = 1.25
 """Of the first half's peak: the most that the second half may reach. What grows with the history
 itself is taken off: a file for each month and asset, a record of each digest, messages."""
 
-LEVELS: dict[str, Callable[[Size], int]] = {
+LEVELS: Measures = {
     "runs": lambda size: size.runs,
     "events of runs": lambda size: size.events - size.records,
     "Dagster's bytes beside its records": lambda size: size.dagster_bytes - RECORD * size.records,
@@ -52,7 +71,7 @@ def live_a_year(accounts: int, every: int) -> None:
         empty = year.size()
         sizes = [empty, *live_through(year, clock, every)]
         assert len(sizes) == 13  # the beginning, and the end of each month
-        _levels_off(sizes)
+        _levels_off(sizes, GROWTH if every > 1 else GROWTH | GROWTH_OF_EVERY_DAY)
         _all_is_materialised(year)
         _nothing_is_lost(year)
         month = FIRST.isoformat()[:7]
@@ -62,10 +81,16 @@ def live_a_year(accounts: int, every: int) -> None:
         assert year.inbox(month) == before
 
 
-def _levels_off(sizes: list[Size]) -> None:
+def _levels_off(sizes: list[Size], growth: Measures) -> None:
     for name, measure in LEVELS.items():
         table = [measure(size) for size in sizes]
         assert max(table[7:]) <= HIGHEST_PEAK * max(table[:7]), f"{name} grow on: {table}"
+    for name, measure in growth.items():
+        table = [measure(size) for size in sizes]
+        quarters = [median(table[end - 2 : end + 1]) for end in (3, 6, 9, 12)]
+        first, last = quarters[0] - table[0], quarters[3] - quarters[2]
+        assert first > 0, f"{name} did not grow: {table}"
+        assert last <= LARGEST_SHARE * first, f"{name} grows on: {table}"
 
 
 def _all_is_materialised(year: Year) -> None:
