@@ -39,11 +39,11 @@ from communicator_pipeline.delivery.clock import Instant, read_clock
 from communicator_pipeline.delivery.dispatch import due, take, transmit
 from communicator_pipeline.delivery.senders import Sender
 from communicator_pipeline.ingestion.connecting import add_account
-from communicator_pipeline.storage import Stores, backup, moving, open_local
+from communicator_pipeline.storage import Stores, backup, database, moving, open_local
 from communicator_pipeline.storage.backup import BackupRefused, back_up, restore
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.credentials import KeyMissing
-from communicator_pipeline.storage.database import DatabaseFailed, SqliteDatabase
+from communicator_pipeline.storage.database import Database, DatabaseFailed, SqliteDatabase
 from communicator_pipeline.storage.moving import back_up_cloudflare, restore_to_cloudflare
 from communicator_pipeline.storage.objects import LocalObjects
 from communicator_pipeline.storage.on_cloudflare import Cloudflare, open_cloudflare
@@ -626,6 +626,26 @@ def test_a_kill_behind_the_last_step_costs_nothing(
     assert len(restored.unknown) == 3
     assert there.contents() == arrived
     assert not list((there.folder / "moving").iterdir())
+
+
+def test_a_kill_amid_the_targets_migrations_is_made_good(
+    there: There, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = back_up(home, tmp_path / "first.tar").file
+
+    def begin_and_break_off(target: Database) -> None:
+        some = database._migrations()[:5]
+        with monkeypatch.context() as cut_short:
+            cut_short.setattr(database, "_migrations", lambda: some)
+            database.migrate(target)
+        raise _BrokenOff
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, "_migrate", begin_and_break_off)
+        with pytest.raises(_BrokenOff):
+            restore_to_cloudflare(file, there.folder, environment=there.given)
+    restore_to_cloudflare(file, there.folder, environment=there.given)
+    assert there.contents().rows["messages"] == at_home(home).rows["messages"]
 
 
 @pytest.fixture
