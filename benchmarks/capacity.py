@@ -131,7 +131,7 @@ def main() -> None:
     options.add_argument("--memory-gb", type=positive, default=load.memory_gb, help="of a worker")
     options.add_argument("--disk-gb", type=positive, default=load.disk_gb)
     options.add_argument("--first-month", default=load.first_month, metavar="YYYY-MM")
-    options.add_argument("--first-digest-day", default=load.first_digest_day, metavar="YYYY-MM-DD")
+    options.add_argument("--digest-months", type=int, default=load.digest_months)
     options.add_argument("--measure", action="store_true", help="measure anew: some minutes")
     options.add_argument("--check", type=int, choices=sorted(CHECKS), help="against real runs")
     asked = options.parse_args()

@@ -29,6 +29,7 @@ from communicator_pipeline.wanted_runs import SLICE_DAYS, wanted_runs
 
 DAY = 86_400.0  # seconds
 YEAR = 365  # days
+LONGEST_MONTH = 31
 GB = 1e9
 
 ADVISED_PARTITIONS = 100_000
@@ -200,7 +201,7 @@ class Load:
     memory_gb: float = 16.0
     disk_gb: float = 200.0
     first_month: str = "2006-03"
-    first_digest_day: str = "2026-01-01"
+    digest_months: int = 3
     today: date = date(2026, 11, 29)
 
     @property
@@ -224,7 +225,8 @@ class Load:
 
     @property
     def digest_days(self) -> int:
-        return max((self.today - date.fromisoformat(self.first_digest_day)).days, 0) + 2
+        """Partitions of an account by day, when there are most."""
+        return (self.digest_months + 1) * LONGEST_MONTH
 
 
 def costs_of(measurements: Mapping[str, Any]) -> Costs:
@@ -462,7 +464,8 @@ def demand(load: Load, costs: Costs, accounts: float) -> dict[str, float]:
     # Superseded runs stay a day, and until the night after it; digests and usage 30 days whole.
     whole = 2 * runs * costs.run_bytes.at(1) + (2 * 30 + 2) * costs.digest_bytes
     condensed = STEPS * days * costs.condensed_bytes
-    condensed += 2 * load.years_of_use * YEAR * costs.condensed_digest_bytes
+    in_window = min(load.digest_days, load.years_of_use * YEAR)
+    condensed += 2 * max(in_window - 30, 0) * costs.condensed_digest_bytes
     kept_files = months * costs.joined_files + LOOSE_DAYS * costs.lake_files.at(m)
     database = n * days * costs.database_bytes.at(m)
     d1_written = n * runs * (D1_WRITTEN_OF_RUN + D1_WRITTEN_OF_MESSAGE * load.in_day)
@@ -599,8 +602,8 @@ def limits(load: Load, costs: Costs) -> list[Limit]:
             ADVISED_PARTITIONS,
             (
                 Turn(
-                    "COMMUNICATOR_FIRST_DIGEST_DAY: later. With the last 90 days "
-                    f"{ADVISED_PARTITIONS // 92:,} accounts; earlier digests stay files"
+                    "COMMUNICATOR_DIGEST_MONTHS: fewer. With one before this month "
+                    f"{ADVISED_PARTITIONS // (2 * LONGEST_MONTH):,} accounts"
                 ),
                 LOCATIONS,
             ),

@@ -32,6 +32,7 @@ from communicator_pipeline.engines.executor import EXECUTOR, on_queue
 from communicator_pipeline.failed_runs import failed_runs, note_made_digest
 from communicator_pipeline.ingestion.poll import poll
 from communicator_pipeline.notifying.telling import note_news, tell
+from communicator_pipeline.partitions import is_past
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.retention import (
     compact_landings,
@@ -196,7 +197,10 @@ def prune_runs(context: dg.OpExecutionContext, stores: StoresResource) -> None:
     retention = read_retention(stores.open().database)
     may_go_on = until(retention.minutes_a_night / 4)
     checks = [key for check in CHECKS for key in check.check_keys]
-    gone = prune(context.instance, checks, datetime.now(UTC), retention, may_go_on)
+    now = datetime.now(UTC)
+    gone = prune(
+        context.instance, checks, now, retention, may_go_on, lambda key: is_past(key, now.date())
+    )
     freed = shrink(context.instance, may_go_on)
     context.log.info(
         "%s runs went, of %s what is newest stays; %s rows and %s bytes of Dagster's",

@@ -1,16 +1,21 @@
-"""The partitions: account × month for the chain, account × day for digests. All times UTC.
+"""The partitions: account × month for the chain, account × day for digests and usage, of the last
+months only. All times UTC.
 
 Months, not days: a range costs 15 ms and 6 KiB per partition and asset, most days of a personal
 account are empty and would read as missing for ever, and Dagster advises at most 100,000
 partitions per asset, which days would meet at some 130 accounts. Inside a month each day has
 a file of its own, and a run can be told to work on some days only.
+
+What is by day is for today's reader, and each of its partitions is a record of Dagster's (some
+6 KB) for as long as it is one. So those of the last months are; what was made of earlier days stays
+in the lake, and housekeeping takes Dagster's record of it away (`dagster_records/pruning.py`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import product
 
@@ -18,8 +23,35 @@ import dagster as dg
 
 from communicator_pipeline.storage.lake import FIRST_MONTH, AccountMonth
 
-FIRST_DIGEST_DAY = os.environ.get("COMMUNICATOR_FIRST_DIGEST_DAY", "2026-01-01")
-"""A digest is for today's reader: years of past days would only use up partitions."""
+DIGEST_MONTHS_VARIABLE = "COMMUNICATOR_DIGEST_MONTHS"
+
+
+def digest_months(environment: Mapping[str, str] = os.environ) -> int:
+    """How many months before this one have partitions by day; raises ValueError for what is not
+    a whole number from 1 to 240: on the first of a month, yesterday is in the one before."""
+    chosen = environment.get(DIGEST_MONTHS_VARIABLE) or "3"
+    if not chosen.isdecimal() or not 1 <= int(chosen) <= 240:
+        raise ValueError(
+            f"{DIGEST_MONTHS_VARIABLE} is {chosen!r}: it is a number of months, from 1 to 240"
+        )
+    return int(chosen)
+
+
+DIGEST_MONTHS = digest_months()
+
+
+def first_digest_day(today: date, months: int = DIGEST_MONTHS) -> str:
+    """The first day that has a partition by day. The beginning of a month, so that processes which
+    were started on different days mostly agree on it."""
+    month = today.year * 12 + today.month - 1 - months
+    return f"{date(month // 12, month % 12 + 1, 1)}"
+
+
+def is_past(partition: str, today: date) -> bool:
+    """Whether a key, such as `ana-slack|2026-11-03`, is of a day that has no partition any more."""
+    day = partition.rpartition("|")[2]
+    return len(day) == len("2026-11-03") and "|" in partition and day < first_digest_day(today)
+
 
 accounts = dg.DynamicPartitionsDefinition(name="accounts")
 
@@ -70,7 +102,7 @@ account_days = AccountPartitions(
     {
         "account": accounts,
         "day": dg.DailyPartitionsDefinition(
-            start_date=FIRST_DIGEST_DAY, timezone="UTC", end_offset=1
+            start_date=first_digest_day(datetime.now(UTC).date()), timezone="UTC", end_offset=1
         ),
     }
 )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -19,6 +19,7 @@ from dagster import AssetRecordsFilter, DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 
 from communicator_pipeline.abandoned_runs import PROCESS_TAG, fail_abandoned_runs, this_process
+from communicator_pipeline.chain import daily_digest
 from communicator_pipeline.chain.redrafting import Redrafted
 from communicator_pipeline.dagster_records.database import (
     STORAGES,
@@ -26,6 +27,7 @@ from communicator_pipeline.dagster_records.database import (
     sqlite_folder,
 )
 from communicator_pipeline.jobs import deliver_replies, digest, learn, refresh, run_config
+from communicator_pipeline.partitions import first_digest_day
 from communicator_pipeline.storage import Stores
 from communicator_pipeline.storage.accounts import account_keys
 from communicator_pipeline.storage.lake import stretches
@@ -197,11 +199,18 @@ def digest_days(
     first: str,
     last: str,
     preview: bool = False,
-) -> FinishedRun:
-    """The digests of an account's days from `first` to `last`, in one run."""
+) -> list[FinishedRun]:
+    """The digests of an account's days from `first` to `last`: of days that have a partition still
+    in one run, of earlier ones the files alone."""
     register_accounts(stores, instance)
+    begins = max(first, first_digest_day(datetime.now(UTC).date()))
+    for day in _days(first, last):
+        if day < begins:
+            daily_digest.materialise(stores, account, day)
+    if last < begins:
+        return []
     config = dg.RunConfig(ops={"daily_digest": {"config": {"preview_text": preview}}})
-    return execute(instance, job, account, first, last, config)
+    return [execute(instance, job, account, begins, last, config)]
 
 
 def deliver(stores: Stores, instance: DagsterInstance, job: dg.JobDefinition) -> FinishedRun:
@@ -363,10 +372,13 @@ def _days_between(first_day: str, last_day: str, months: tuple[str, str]) -> lis
     """The days to name in the run's config; none when the range covers whole months."""
     if first_day <= f"{months[0]}-01" and last_day >= f"{months[1]}-31":
         return []
-    first = max(date.fromisoformat(first_day), date.fromisoformat(f"{months[0]}-01"))
-    last = min(last_day, f"{months[1]}-31")
-    days = []
-    while first.isoformat() <= last:
-        days.append(first.isoformat())
-        first += timedelta(days=1)
+    return _days(max(first_day, f"{months[0]}-01"), min(last_day, f"{months[1]}-31"))
+
+
+def _days(first: str, last: str) -> list[str]:
+    """Every day from `first` to `last`, which need not be one (`2026-11-31`)."""
+    days, day = [], date.fromisoformat(first)
+    while day.isoformat() <= last:
+        days.append(day.isoformat())
+        day += timedelta(days=1)
     return days

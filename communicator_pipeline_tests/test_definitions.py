@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -31,6 +31,7 @@ from communicator_pipeline.chain.analyses import _row as _real_row
 from communicator_pipeline.dagster_records.pruning import prune, superseded
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.jobs import run_config
+from communicator_pipeline.partitions import first_digest_day
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.retention_settings import Retention
 from communicator_pipeline.storage import Stores, home
@@ -371,6 +372,20 @@ def test_a_digest_names_what_came_and_what_waits(
     assert "3 messages in 2 conversations" in written
     assert "Waits for you" in written
     assert "Nothing came." in stores.lake.objects.get("digests/ana-chat/2026-11-04.md")[0].decode()
+
+
+def test_of_days_without_a_partition_only_the_file_is_made(
+    stores: Stores, instance: DagsterInstance
+) -> None:
+    digest = runs.digest_job(build_definitions({"stores": StoresResource(folder=str(home()))}))
+    begins = date.fromisoformat(first_digest_day(datetime.now(UTC).date()))
+    days = [f"{begins + timedelta(days=number)}" for number in (-2, -1, 0, 1)]
+    [run] = runs.digest_days(stores, instance, digest, "ana-chat", days[0], days[3])
+    assert (run.first, run.last, run.materialisations) == (days[2], days[3], 2)
+    assert runs.digest_days(stores, instance, digest, "ana-chat", days[0], days[1]) == []
+    assert _materialised(instance, "daily_digest") == {f"ana-chat|{day}" for day in days[2:]}
+    listed = stores.lake.objects.list("digests/ana-chat/")
+    assert [one.key for one in listed] == [f"digests/ana-chat/{day}.md" for day in days]
 
 
 def test_schedules_ask_for_every_account(stores: Stores, instance: DagsterInstance) -> None:

@@ -35,10 +35,10 @@ NOW = end_of_day(LAST_DAY)
 
 def demo() -> None:
     """Import made-up exports of two people, materialise everything, show the inbox."""
-    from communicator_pipeline import runs
-    from communicator_pipeline.definitions import defs
-
     with errors_in_words():
+        from communicator_pipeline import runs
+        from communicator_pipeline.definitions import defs
+
         opened = stores()
         exports = write_exports(home() / "demo")
         _title("Four export files, as Slack, Telegram and X give them")
@@ -75,10 +75,8 @@ def demo() -> None:
                 )
                 for export in exports:
                     job = runs.digest_job(defs)
-                    finished.append(
-                        runs.digest_days(
-                            opened, instance, job, export.account, FIRST_DAY, LAST_DAY, preview=True
-                        )
+                    finished += runs.digest_days(
+                        opened, instance, job, export.account, FIRST_DAY, LAST_DAY, preview=True
                     )
         except runs.RunFailed as failed:
             fail(str(failed))

@@ -31,6 +31,7 @@ from communicator_pipeline.ingestion.push import drain
 from communicator_pipeline.storage import Stores, home, migrate_database
 from communicator_pipeline.storage.accounts import Accounts
 from communicator_pipeline.storage.connections import Connections
+from communicator_pipeline.storage.lake import FIRST_DAY
 
 Day = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")]
 
@@ -53,10 +54,10 @@ def materialize(
     With days: those days of these accounts, whether touched or not, and what that changes in later
     ones; `communicator backfill` fetches what was never here.
     """
-    from communicator_pipeline import runs
-    from communicator_pipeline.definitions import defs
-
     with errors_in_words():
+        from communicator_pipeline import runs
+        from communicator_pipeline.definitions import defs
+
         start, end = _day(first, "--from"), _day(last, "--to")
         if start and end and start > end:
             fail(f"--from {start} is later than --to {end}", 2)
@@ -115,15 +116,14 @@ def digest(
     as_json: AsJson = False,
 ) -> None:
     """What came on a day, what matters, what waits."""
-    from communicator_pipeline import runs
-    from communicator_pipeline.definitions import defs
-    from communicator_pipeline.partitions import FIRST_DIGEST_DAY
-
     with errors_in_words():
+        from communicator_pipeline import runs
+        from communicator_pipeline.definitions import defs
+
         today = datetime.now(UTC).date().isoformat()
         which = _day(day, "the day") or today
-        if not FIRST_DIGEST_DAY <= which <= today:
-            fail(f"digests are made for the days from {FIRST_DIGEST_DAY} to {today}", 2)
+        if not FIRST_DAY <= which <= today:
+            fail(f"digests are made of the days from {FIRST_DAY} to {today}", 2)
         opened = stores()
         mine = Accounts(opened.database, acting_user(opened, user))
         keys = [mine.get(account).account] if account else [a.account for a in mine.all()]

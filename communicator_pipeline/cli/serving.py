@@ -39,13 +39,13 @@ def worker() -> None:
 
     Runs until it is told to stop. Without it Dagster's sensor does the same, some seconds later.
     """
-    from communicator_pipeline import runs
-    from communicator_pipeline.definitions import defs
-    from communicator_pipeline.materialising import chosen_backlog
-    from communicator_pipeline.worker import Worker
-
     _quiet()
     with errors_in_words():
+        from communicator_pipeline import runs
+        from communicator_pipeline.definitions import defs
+        from communicator_pipeline.materialising import chosen_backlog
+        from communicator_pipeline.worker import Worker
+
         opened = stores()
         with runs.open_instance() as instance:
             err.print("The worker is at work (Ctrl-C ends it)")
@@ -140,11 +140,11 @@ def backfill(
     Obeys the platform's limits, however long that takes; can be ended at any time, and goes on
     where it was.
     """
-    from communicator_pipeline import runs
-    from communicator_pipeline.definitions import defs
-
     _quiet()
     with errors_in_words():
+        from communicator_pipeline import runs
+        from communicator_pipeline.definitions import defs
+
         start = _day(first, "--from")
         end = _day(last, "--to") if last else datetime.now(UTC).date().isoformat()
         if start > end:

@@ -10,6 +10,8 @@ evaluated, has a newer one. A run that is old and still needed is *condensed*: t
 materialisations of its partitions stay as events without a run, which is how Dagster keeps those
 that are reported from outside; their times, tags, numbers and texts stay as they are, so that every
 status that is reckoned from them (materialised, stale, healthy) does, too. Then the run goes.
+
+What is known of partitions that are none any more (days long past) goes like what is superseded.
 """
 
 from __future__ import annotations
@@ -88,30 +90,35 @@ def prune(
     now: datetime,
     retention: Retention,
     may_go_on: Callable[[], bool] = lambda: True,
+    is_past: Callable[[str], bool] = lambda partition: False,
 ) -> Pruned:
     """Delete and condense runs, oldest first, and rows that are left of those that are gone.
+
+    `is_past`: whether a partition's key is of one that Dagster need not know of any more.
 
     Killed anywhere, or done by two at once, nothing is lost: events are made independent of their
     run before it is deleted, and what was done is not done again.
     """
     pruned = Pruned()
     finished, failed = _finished_runs(instance)
-    newest, kept = _newest_by_run(instance), _kept_whole(instance, checks)
-    whole = set(superseded(finished, failed, {*newest, *kept}, now, retention))
+    needed, kept = _needed_by_run(instance, is_past), _kept_whole(instance, checks)
+    whole = set(superseded(finished, failed, {*needed, *kept}, now, retention))
     old = {
         run
         for run, ended in finished.items()
-        if run in newest and run not in kept and now - ended > retention.days("runs")
+        if run in needed and run not in kept and now - ended > retention.days("runs")
     }
     for run_id in sorted(whole | old, key=lambda run: finished[run]):
         if not may_go_on():
             return pruned
         if run_id in old:
-            _condense(instance, newest[run_id])
+            _condense(instance, needed[run_id])
             pruned.condensed += 1
         _delete(instance, run_id)
         pruned.runs += 1
-    for part in (_forget_condensed, _forget_observations, _forget_check_results):
+    if may_go_on():
+        pruned.rows += _forget_condensed(instance, now, retention, is_past)
+    for part in (_forget_observations, _forget_check_results):
         if may_go_on():
             pruned.rows += part(instance, now, retention)
     pruned.rows += _forget_backfills(instance, now, retention)
@@ -134,21 +141,27 @@ def _finished_runs(instance: DagsterInstance) -> tuple[dict[str, datetime], list
     )
 
 
-def _newest_by_run(instance: DagsterInstance) -> dict[str, list[int]]:
+def _needed_by_run(
+    instance: DagsterInstance, is_past: Callable[[str], bool]
+) -> dict[str, list[int]]:
     """Run → numbers of the events in it that are some partition's newest materialisation."""
     found: dict[str, list[int]] = defaultdict(list)
     for asset_key in instance.all_asset_keys():
-        newest = set(_newest_of_partitions(instance, asset_key))
+        newest = {
+            event_id
+            for partition, event_id in _newest_of_partitions(instance, asset_key).items()
+            if not is_past(partition)
+        }
         for event_id, run_id in _materialisations(instance, asset_key, _EVENTS.run_id, True):
             if event_id in newest:
                 found[run_id].append(event_id)
     return found
 
 
-def _newest_of_partitions(instance: DagsterInstance, asset_key: dg.AssetKey) -> Iterable[int]:
+def _newest_of_partitions(instance: DagsterInstance, asset_key: dg.AssetKey) -> Mapping[str, int]:
     return instance.event_log_storage.get_latest_storage_id_by_partition(
         asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION
-    ).values()
+    )
 
 
 def _materialisations(
@@ -227,21 +240,24 @@ def _delete(instance: DagsterInstance, run_id: str) -> None:
     instance.delete_run(run_id)
 
 
-def _forget_condensed(instance: DagsterInstance, now: datetime, retention: Retention) -> int:
-    """Delete materialisations without a run whose partition has a newer one: no run's end takes
-    them away."""
+def _forget_condensed(
+    instance: DagsterInstance, now: datetime, retention: Retention, is_past: Callable[[str], bool]
+) -> int:
+    """Delete materialisations without a run whose partition has a newer one, or is none any more:
+    no run's end takes them away."""
     gone = 0
     before = now - retention.days("superseded_runs")
     for asset_key in instance.all_asset_keys():
         without = _materialisations(instance, asset_key, _EVENTS.timestamp, False)
-        newest = set(_newest_of_partitions(instance, asset_key)) if without else set()
+        by_partition = _newest_of_partitions(instance, asset_key) if without else {}
+        if not by_partition:  # of an asset without partitions they are its history, and few
+            continue
+        newest = {number for partition, number in by_partition.items() if not is_past(partition)}
         over = [
             event_id
             for event_id, made_at in without
             if event_id not in newest and made_at.replace(tzinfo=UTC) < before
         ]
-        if not newest:  # of an asset without partitions they are its history, and few
-            continue
         _delete_events(instance, over)
         gone += len(over)
     return gone

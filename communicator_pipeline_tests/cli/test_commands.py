@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,28 @@ def test_settings_are_checked_shown_and_have_everything_understood_anew(filled: 
 def test_the_digest_of_a_day_is_markdown(filled: Shell) -> None:
     digest = filled.json("digest", "2026-11-03")["ana-chat"]
     assert digest.startswith("# ana-chat, 2026-11-03")
+
+
+def test_a_digest_of_a_day_long_past_is_made_too(filled: Shell) -> None:
+    assert "Nothing came." in filled.json("digest", "2019-02-28")["ana-chat"]
+    assert "Nothing came." in filled.json("digest", "2019-02-28")["ana-chat"]
+    answer = filled("digest", "2999-01-01")
+    assert answer.returncode == 2
+    assert "digests are made of the days from 2006-03-01 to 20" in answer.stderr
+
+
+def test_a_setting_that_dagster_cannot_load_with_is_told_in_words(filled: Shell) -> None:
+    # A process of its own: those of `Shell` have loaded the definitions before they begin.
+    answer = subprocess.run(
+        [Path(sys.executable).with_name("communicator"), "materialize"],
+        env=os.environ
+        | {"COMMUNICATOR_HOME": str(filled.home), "COMMUNICATOR_DIGEST_MONTHS": "90 days"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: COMMUNICATOR_DIGEST_MONTHS is '90 days': it is a")
 
 
 def test_the_owner_can_be_corrected_later(filled: Shell, tmp_path: Path) -> None:

@@ -13,7 +13,11 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.events import DagsterEventType
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.loader import LoadingContextForTest
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetEventTagsTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from dagster._core.storage.runs.schema import RunTagsTable
 from dagster._core.test_utils import freeze_time
@@ -214,6 +218,43 @@ def test_a_condensed_event_goes_when_its_partition_is_made_again(
     assert gone.rows >= 2
     assert len(instance.fetch_materializations(events, limit=9).records) == 1
     assert _told(instance) == before
+
+
+def test_days_that_are_no_partition_any_more_go_with_their_runs(
+    instance: DagsterInstance,
+) -> None:
+    _make(instance, "2026-01-01")
+    assert _prune(instance).condensed == 0  # it holds the check's newest result
+    made = {day: _make(instance, day) for day in ("2026-01-02", "2026-01-03", "2026-01-04")}
+    assert _prune(instance).condensed == 3
+    _make(instance, "2026-01-05")
+    past = {"2026-01-01", "2026-01-02"}
+
+    def prune_past(after: timedelta) -> Pruned:
+        later = datetime.now(UTC) + after
+        return prune(instance, [CHECK], later, Retention(), is_past=past.__contains__)
+
+    assert prune_past(timedelta(hours=23)).rows == 0  # as long as what is superseded
+    prune_past(LONG_AFTER)
+    for asset in (first, second):
+        left = instance.get_materialized_partitions(asset.key)
+        assert left == {"2026-01-03", "2026-01-04", "2026-01-05"}
+    with pruning._events(instance) as connection:
+        tags = set(connection.execute(sqlalchemy.select(AssetEventTagsTable.c.event_id)).scalars())
+        events = set(connection.execute(sqlalchemy.select(SqlEventLogStorageTable.c.id)).scalars())
+    assert tags <= events
+    assert _event(instance, first.key, "2026-01-03")[2] == "2026-01-03"
+    assert _run_of(instance, first.key, "2026-01-03") == ("", made["2026-01-03"])
+
+
+def test_a_run_of_a_past_day_goes_whole(instance: DagsterInstance) -> None:
+    old = _make(instance, "2026-01-01")
+    _make(instance, "2026-01-02")
+    later = datetime.now(UTC) + timedelta(days=2)
+    gone = prune(instance, [CHECK], later, Retention(), is_past="2026-01-01".__eq__)
+    assert (gone.runs, gone.condensed) == (1, 0)
+    assert not instance.has_run(old)
+    assert instance.get_materialized_partitions(first.key) == {"2026-01-02"}
 
 
 def test_nothing_hangs_on_runs_that_are_gone(instance: DagsterInstance) -> None:

@@ -45,8 +45,8 @@ from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.sign_in import make_link, open_session
 from communicator_pipeline.storage.work import WorkQueue
 
-FIRST = date(2027, 1, 1)
-"""Later than the clocks of the machines that this runs on: what is told by a file's own time (an
+FIRST = date(datetime.now(UTC).year + 1, 1, 1)
+"""Later than the clock of the machine that this runs on: what is told by a file's own time (an
 hour until it is deleted) is over by then."""
 
 MESSAGES_A_DAY = 4
