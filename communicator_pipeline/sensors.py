@@ -15,7 +15,6 @@ from communicator_pipeline.delivery.dispatch import due
 from communicator_pipeline.delivery.voiding import sweep
 from communicator_pipeline.ingestion.push import drain
 from communicator_pipeline.jobs import UNFINISHED, deliver_replies, learn, refresh, run_config
-from communicator_pipeline.materialising import chosen_backlog
 from communicator_pipeline.partitions import accounts
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.storage.accounts import account_keys
@@ -53,7 +52,7 @@ def _unfinished(context: dg.SensorEvaluationContext) -> list[dg.DagsterRun]:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Registers accounts as partitions; drains the ingestion queue and runs exactly "
     "the days that were touched, while no `communicator worker` does both sooner. Beside a worker "
-    "it asks for history, if COMMUNICATOR_BACKLOG is `dagster`.",
+    "it asks for history, if the worker leaves that to Dagster.",
 )
 def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
     opened = stores.open()
@@ -63,8 +62,9 @@ def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) ->
     mark_due(opened.database, now)
     known = set(context.instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(opened.database) if key not in known]
-    has_worker = bool(Workers(opened.database).living(now))
-    if has_worker and chosen_backlog() != "dagster":
+    workers = Workers(opened.database)
+    has_worker = bool(workers.living(now))
+    if has_worker and not workers.any_leaves_history(now):
         return dg.SensorResult(
             dynamic_partitions_requests=[accounts.build_add_request(new)] if new else [],
             skip_reason=None if new else dg.SkipReason("a worker does it"),

@@ -135,7 +135,7 @@ class Worker:
         self._delivery_job = runs.delivery_job(definitions)
         self._learning_job = runs.learning_job(definitions)
         self._say = say
-        self._workers = Workers(stores.database)
+        self._workers = Workers(stores.database, leaves_history=backlog == "dagster")
         self._work = WorkQueue(stores.database)
         self._loops: list[threading.Thread] = []
         self._landings: dict[str, tuple[str, Landing]] = {}

@@ -19,14 +19,14 @@ from dagster import DagsterInstance
 from communicator_pipeline import materialising, runs
 from communicator_pipeline.definitions import build_definitions
 from communicator_pipeline.ingestion.poll import next_accounts
-from communicator_pipeline.materialising import Materialiser, chosen_backlog
+from communicator_pipeline.materialising import Backlog, Materialiser, chosen_backlog
 from communicator_pipeline.resources import StoresResource
 from communicator_pipeline.sensors import touched_days
 from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.accounts import Accounts, add_user
 from communicator_pipeline.storage.connections import DueAccount
 from communicator_pipeline.storage.work import DirtyDay, WorkQueue
-from communicator_pipeline.storage.workers import Workers
+from communicator_pipeline.storage.workers import DEAD_AFTER, Workers
 from communicator_pipeline.wanted_runs import (
     FEW_DAYS,
     LANE_TAG,
@@ -374,12 +374,22 @@ def test_the_turns_are_kept_from_tick_to_tick() -> None:
     assert read_turns(None) == read_turns("from an older version") == read_turns("[1]") == {}
 
 
-def test_beside_a_worker_the_sensor_asks_for_history_only_if_it_is_dagsters(
-    stores: Stores,
-    instance: DagsterInstance,
-    definitions: dg.Definitions,
-    fill: Fill,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_worker_says_with_its_heartbeat_whether_it_leaves_history(
+    stores: Stores, instance: DagsterInstance, definitions: dg.Definitions
+) -> None:
+    now, seen = datetime.now(UTC), Workers(stores.database)
+    others: tuple[Backlog, ...] = ("beside", "here")
+    for backlog in others:
+        Worker(stores, instance, definitions, backlog=backlog)._workers.beat(now)
+        assert seen.living(now)
+        assert not seen.any_leaves_history(now)
+    Worker(stores, instance, definitions, backlog="dagster")._workers.beat(now)
+    assert seen.any_leaves_history(now)
+    assert not seen.any_leaves_history(now + DEAD_AFTER + timedelta(seconds=1))
+
+
+def test_beside_a_worker_the_sensor_asks_for_history_only_if_the_worker_leaves_it(
+    stores: Stores, instance: DagsterInstance, definitions: dg.Definitions, fill: Fill
 ) -> None:
     month_of(fill, "2026-01")
     now = datetime.now(UTC)
@@ -390,7 +400,7 @@ def test_beside_a_worker_the_sensor_asks_for_history_only_if_it_is_dagsters(
 
     Workers(stores.database).beat(now + timedelta(seconds=5))
     assert tick().run_requests == []
-    monkeypatch.setenv("COMMUNICATOR_BACKLOG", "dagster")
+    Workers(stores.database, leaves_history=True).beat(now + timedelta(seconds=5))
     asked = tick().run_requests or []
     assert [request.tags[LANE_TAG] for request in asked] == ["backlog"]
     stores.database.execute("DELETE FROM workers")

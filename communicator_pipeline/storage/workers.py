@@ -1,4 +1,4 @@
-"""Which workers live: whoever stands in for them must know.
+"""Which workers live, and what they leave to others: whoever stands in for them must know.
 
 Belongs here: the heartbeat. Does not belong here: what a worker does (`worker.py`).
 """
@@ -17,10 +17,11 @@ DEAD_AFTER = timedelta(seconds=12)
 
 
 class Workers:
-    """The table `workers`."""
+    """The table `workers`. `leaves_history`: what this process says of itself as a worker."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leaves_history: bool = False) -> None:
         self._database = database
+        self._leaves_history = leaves_history
         self.me = f"{gethostname()}:{os.getpid()}"
 
     def beat(self, now: datetime) -> None:
@@ -28,9 +29,10 @@ class Workers:
         self._database.batch(
             [
                 (
-                    "INSERT INTO workers (worker, started_at, beat_at) VALUES (?1, ?2, ?2) "
-                    "ON CONFLICT (worker) DO UPDATE SET beat_at = excluded.beat_at",
-                    (self.me, utc_text(now)),
+                    "INSERT INTO workers (worker, started_at, beat_at, leaves_history) "
+                    "VALUES (?1, ?2, ?2, ?3) ON CONFLICT (worker) DO UPDATE SET "
+                    "beat_at = excluded.beat_at, leaves_history = excluded.leaves_history",
+                    (self.me, utc_text(now), int(self._leaves_history)),
                 ),
                 (
                     "DELETE FROM workers WHERE beat_at < ?",
@@ -49,3 +51,12 @@ class Workers:
             (utc_text(now - DEAD_AFTER),),
         )
         return [row["worker"] for row in rows]
+
+    def any_leaves_history(self, now: datetime) -> bool:
+        """Whether a living worker leaves history to runs that Dagster launches."""
+        return bool(
+            self._database.execute(
+                "SELECT 1 FROM workers WHERE beat_at > ? AND leaves_history = 1 LIMIT 1",
+                (utc_text(now - DEAD_AFTER),),
+            )
+        )
