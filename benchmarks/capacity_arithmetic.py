@@ -699,9 +699,8 @@ def limits(load: Load, costs: Costs) -> list[Limit]:
             (
                 Turn(
                     "more memory: the index of what has landed is some 20 bytes a message, "
-                    "for every account that the worker has had"
+                    "for every account that pushed within a day"
                 ),
-                Turn("leaving out of memory accounts that are quiet", exists=False),
                 LOCATIONS,
             ),
         ),

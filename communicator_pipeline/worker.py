@@ -65,6 +65,10 @@ MOST_UNDONE = 400
 """Touched days of an account above which its history is not fetched on: more than a year waits
 already, and what is landed faster than it is understood helps nobody."""
 
+QUIET_FOR = timedelta(days=1)
+"""What has landed of an account that pushed nothing for so long leaves memory, and is read again
+when it pushes."""
+
 POLL_LOOK_EVERY = timedelta(seconds=1)
 CLEAR_UP_EVERY = timedelta(minutes=1)
 COMPACT_EVERY = timedelta(hours=1)
@@ -110,6 +114,15 @@ class Worked:
     told: int = 0  # messages that a notification target took
 
 
+@dataclass
+class _Remembered:
+    """An account's landing zone, and when it was used last."""
+
+    born: str  # when the account was made
+    landing: Landing
+    used: datetime
+
+
 class Worker:
     """One worker. `step` does what there is to do now; `run` goes on until it is told to stop.
 
@@ -138,7 +151,7 @@ class Worker:
         self._workers = Workers(stores.database, leaves_history=backlog == "dagster")
         self._work = WorkQueue(stores.database)
         self._loops: list[threading.Thread] = []
-        self._landings: dict[str, tuple[str, Landing]] = {}
+        self._landings: dict[str, _Remembered] = {}
         self._stop = threading.Event()
         self._news = threading.Event()  # something has landed
         self._ailing: set[str] = set()  # parts of the work that met a fault the last time
@@ -392,13 +405,18 @@ class Worker:
     def _landing(self, account: str) -> Landing:
         """The account's landing zone, with its index kept in memory: 20 bytes per message. An
         account that was removed and made anew has another one. For the intake's thread only."""
-        born = created_at(self._stores.database, account)
-        known = self._landings.get(account)
-        if known is None or known[0] != born:
-            self._landings.pop(account, None)
-            known = born, Landing(self._stores.lake, self._work, account)
-            self._landings[account] = known
-        return known[1]
+        now, born = datetime.now(UTC), created_at(self._stores.database, account)
+        known = self._landings.pop(account, None)
+        while self._landings:  # in the order of their use
+            oldest = next(iter(self._landings))
+            if now - self._landings[oldest].used < QUIET_FOR:
+                break
+            del self._landings[oldest]
+        if known is None or known.born != born:
+            known = _Remembered(born, Landing(self._stores.lake, self._work, account), now)
+        known.used = now
+        self._landings[account] = known
+        return known.landing
 
     def _beat(self) -> None:
         """Say that this worker lives, while the work succeeds: whoever only fails must not keep

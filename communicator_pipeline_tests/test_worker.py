@@ -34,6 +34,8 @@ from communicator_pipeline.storage import Stores, home
 from communicator_pipeline.storage.cloudflare import EdgeQueue
 from communicator_pipeline.storage.connections import Connections
 from communicator_pipeline.storage.inbox import Inbox
+from communicator_pipeline.storage.lake import AccountMonth
+from communicator_pipeline.storage.landing import landed_months, read_landing
 from communicator_pipeline.storage.queue import EDGE_FIGURES
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.storage.work import WorkQueue
@@ -290,6 +292,33 @@ def test_an_account_that_is_made_anew_has_a_landing_zone_of_its_own(
     receive(stores, "generic", ACCOUNT, push(question(1)))
     all_done(worker)
     assert len(Inbox(stores.database, "ana").conversations(ACCOUNT)) == 1
+
+
+def test_what_has_landed_of_quiet_accounts_leaves_memory_and_is_known_all_the_same(
+    stores: Stores, worker: Worker
+) -> None:
+    accounts = [f"ana-{number}" for number in range(3)]
+    connect(stores, *accounts)
+
+    def receive_all(number: int) -> None:
+        for account in accounts:
+            receive(stores, "generic", account, push(question(number)))
+            all_done(worker)
+        stores.database.execute("DELETE FROM pushes")  # the queue does not know them any more
+
+    receive_all(1)
+    assert list(worker._landings) == accounts
+    for account in accounts[:2]:
+        worker._landings[account].used -= timedelta(days=1)
+    receive(stores, "generic", "ana-2", push(question(2)))
+    all_done(worker)
+    assert list(worker._landings) == ["ana-2"]
+    receive_all(1)
+    receive_all(2)
+    assert list(worker._landings) == accounts
+    for account in accounts:
+        [month] = landed_months(stores.lake, account)
+        assert read_landing(stores.lake, AccountMonth(account, month), None).num_rows == 2
 
 
 def test_history_of_many_accounts_keeps_none_waiting_for_what_is_new(
