@@ -197,8 +197,9 @@ class _Installation:
 
     def _digest(self, job: dg.JobDefinition, accounts: list[str]) -> None:
         events, size, began = self._events(), self._dagster_bytes(), time.process_time()
+        day = f"{datetime.now(UTC):%F}"  # the live day may be no partition any more
         for account in accounts:
-            runs.digest_days(self._stores, self._instance, job, account, LIVE_DAY, LIVE_DAY)
+            [_] = runs.digest_days(self._stores, self._instance, job, account, day, day)
         self._found.digest_cpu_seconds = time.process_time() - began
         self._found.digest_events = self._events() - events
         self._found.digest_bytes = self._dagster_bytes() - size

@@ -62,9 +62,9 @@ def touched_days(context: dg.SensorEvaluationContext, stores: StoresResource) ->
     mark_due(opened.database, now)
     known = set(context.instance.get_dynamic_partitions("accounts"))
     new = [key for key in account_keys(opened.database) if key not in known]
-    workers = Workers(opened.database)
-    has_worker = bool(workers.living(now))
-    if has_worker and not workers.any_leaves_history(now):
+    leaving_history = Workers(opened.database).leaving_history(now)
+    has_worker = bool(leaving_history)
+    if has_worker and not any(leaving_history):
         return dg.SensorResult(
             dynamic_partitions_requests=[accounts.build_add_request(new)] if new else [],
             skip_reason=None if new else dg.SkipReason("a worker does it"),

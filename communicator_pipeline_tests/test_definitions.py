@@ -364,14 +364,17 @@ def test_failed_runs_are_kept_longer_than_superseded_ones() -> None:
 def test_a_digest_names_what_came_and_what_waits(
     stores: Stores, fill: Fill, instance: DagsterInstance, job: dg.JobDefinition
 ) -> None:
-    fill(*TALK)
+    today = datetime.now(UTC).date()  # of days long past there is no asset any more
+    yesterday = f"{today - timedelta(days=1)}"
+    fill(*({**one, "sent_at": f"{yesterday}{str(one['sent_at'])[10:]}"} for one in TALK))
     runs.materialise_touched(stores, instance, job, _say)
     digest = runs.digest_job(build_definitions({"stores": StoresResource(folder=str(home()))}))
-    runs.digest_days(stores, instance, digest, "ana-chat", "2026-11-03", "2026-11-04")
-    written = stores.lake.objects.get("digests/ana-chat/2026-11-03.md")[0].decode()
+    [run] = runs.digest_days(stores, instance, digest, "ana-chat", yesterday, f"{today}")
+    assert run.materialisations == 2
+    written = stores.lake.objects.get(f"digests/ana-chat/{yesterday}.md")[0].decode()
     assert "3 messages in 2 conversations" in written
     assert "Waits for you" in written
-    assert "Nothing came." in stores.lake.objects.get("digests/ana-chat/2026-11-04.md")[0].decode()
+    assert "Nothing came." in stores.lake.objects.get(f"digests/ana-chat/{today}.md")[0].decode()
 
 
 def test_of_days_without_a_partition_only_the_file_is_made(
@@ -392,7 +395,7 @@ def test_schedules_ask_for_every_account(stores: Stores, instance: DagsterInstan
     repository = build_definitions(
         {"stores": StoresResource(folder=str(home()))}
     ).get_repository_def()
-    moment = datetime(2026, 11, 4, 5, 0, tzinfo=UTC)
+    moment = datetime.now(UTC).replace(hour=5, minute=0, second=0, microsecond=0)
     runs.register_accounts(stores, instance)
     context = dg.build_schedule_context(
         instance=instance,
@@ -402,7 +405,8 @@ def test_schedules_ask_for_every_account(stores: Stores, instance: DagsterInstan
     )
     schedule = repository.get_schedule_def("daily_digests")
     requests = schedule.evaluate_tick(context).run_requests or []
-    yesterday = dg.MultiPartitionKey({"account": "ana-chat", "day": "2026-11-03"})
+    day = f"{moment.date() - timedelta(days=1)}"
+    yesterday = dg.MultiPartitionKey({"account": "ana-chat", "day": day})
     assert [request.partition_key for request in requests] == [yesterday]
 
 

@@ -381,11 +381,10 @@ def test_a_worker_says_with_its_heartbeat_whether_it_leaves_history(
     others: tuple[Backlog, ...] = ("beside", "here")
     for backlog in others:
         Worker(stores, instance, definitions, backlog=backlog)._workers.beat(now)
-        assert seen.living(now)
-        assert not seen.any_leaves_history(now)
+        assert seen.leaving_history(now) == [False]
     Worker(stores, instance, definitions, backlog="dagster")._workers.beat(now)
-    assert seen.any_leaves_history(now)
-    assert not seen.any_leaves_history(now + DEAD_AFTER + timedelta(seconds=1))
+    assert seen.leaving_history(now) == [True]
+    assert seen.leaving_history(now + DEAD_AFTER + timedelta(seconds=1)) == []
 
 
 def test_beside_a_worker_the_sensor_asks_for_history_only_if_the_worker_leaves_it(

@@ -52,11 +52,10 @@ class Workers:
         )
         return [row["worker"] for row in rows]
 
-    def any_leaves_history(self, now: datetime) -> bool:
-        """Whether a living worker leaves history to runs that Dagster launches."""
-        return bool(
-            self._database.execute(
-                "SELECT 1 FROM workers WHERE beat_at > ? AND leaves_history = 1 LIMIT 1",
-                (utc_text(now - DEAD_AFTER),),
-            )
+    def leaving_history(self, now: datetime) -> list[bool]:
+        """Of each worker that lives, whether it leaves history to runs that Dagster launches."""
+        rows = self._database.execute(
+            "SELECT leaves_history FROM workers WHERE beat_at > ? ORDER BY worker",
+            (utc_text(now - DEAD_AFTER),),
         )
+        return [bool(row["leaves_history"]) for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +20,8 @@ from communicator_pipeline.storage.lake import AccountMonth
 from communicator_pipeline.storage.settings import Settings
 from communicator_pipeline.user_settings import NotAValue, check
 
-DAY = "2026-11-03"
+# Dagster has partitions of the last months' days only.
+DAY, NEXT, ONE_MORE = (f"{datetime.now(UTC).date() - timedelta(days=ago)}" for ago in (4, 3, 2))
 ACCOUNT = "ana-chat"
 
 
@@ -31,7 +32,7 @@ def filled(stores: Stores) -> Stores:
         (DAY, ACCOUNT, "d1", "rows written", "m2", 100_000),
         (DAY, ACCOUNT, "r2", "bytes up", "m1", 9),
         (DAY, "", "r2", "class a", "m1", 100_000),
-        ("2026-11-04", ACCOUNT, "d1", "rows written", "m1", 1),
+        (NEXT, ACCOUNT, "d1", "rows written", "m1", 1),
     ]
     for row in rows:
         stores.database.execute("INSERT INTO service_usage VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -68,13 +69,13 @@ def test_a_day_of_an_account_in_the_lake(filled: Stores) -> None:
     before = filled.lake.manifest(usage.ASSET, partition)
     usage.materialise(filled, ACCOUNT, DAY)  # again: nothing is written
     assert filled.lake.manifest(usage.ASSET, partition) == before
-    assert usage.materialise(filled, ACCOUNT, "2026-11-05") == []
+    assert usage.materialise(filled, ACCOUNT, ONE_MORE) == []
     assert usage.accounts_with_usage(filled.database, DAY) == {ACCOUNT}
-    assert usage.accounts_with_usage(filled.database, "2026-11-05") == set()
+    assert usage.accounts_with_usage(filled.database, ONE_MORE) == set()
 
 
 def test_costly_days_are_those_of_the_whole_installation(filled: Stores) -> None:
-    days = [DAY, "2026-11-04", "2026-11-05"]
+    days = [DAY, NEXT, ONE_MORE]
     assert usage.costly_days(filled, days) == {}
     settings = Settings(filled.database, None)
     settings.set("usage_alert_usd", 0.9)  # 0.5 + 0.022 of the account's, 0.45 of nobody's
@@ -116,17 +117,17 @@ def test_the_schedule_asks_for_nothing_where_nothing_was_used(
 ) -> None:
     runs.register_accounts(filled, instance)
 
-    def asked(day: int) -> list[object]:
+    def asked(day: str) -> list[object]:
         context = dg.build_schedule_context(
             instance=instance,
-            scheduled_execution_time=datetime(2026, 11, day, 5, 20, tzinfo=UTC),
+            scheduled_execution_time=datetime.combine(date.fromisoformat(day), time(5, 20), UTC),
             resources={"stores": StoresResource(folder=str(home()))},
             repository_def=build_definitions().get_repository_def(),
         )
         return list(daily_usage.evaluate_tick(context).run_requests or ())
 
-    assert len(asked(4)) == 1
-    assert asked(10) == []
+    assert len(asked(NEXT)) == 1
+    assert asked(f"{datetime.now(UTC):%F}") == []
 
 
 def test_counts_of_this_machine_come_along(
