@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from benchmarks.capacity_runs import LIVE_DAY, Home, Lived, Run
+from benchmarks.capacity_runs import Home, Lived, Run
 from communicator_pipeline.ingestion.poll import AT_ONCE
 from communicator_pipeline.language_model.configuration import ModelConfig
 from communicator_pipeline.language_model.prices import price_of
@@ -160,7 +160,8 @@ class Costs:
     run_bytes: Line  # the same in Dagster's records, by days
     digest_events: float
     digest_bytes: float
-    condensed_bytes: float  # of a chain's materialisation whose run is gone, for each of its days
+    kept_whole_bytes: float  # of the last runs of the chain and of a digest, which stay whole
+    condensed_bytes: float  # of a materialisation whose run is gone
     questions: Curve  # of a day that is made at once, by its messages
     asked_again: float  # the share that a live day asks more, with many runs
     rows: Curve  # of a day, by its messages; so all that follow
@@ -179,11 +180,6 @@ class Costs:
         next is read anew. At most each message is a conversation, and answered."""
         again = 1 + self.asked_again * (1 - 1 / runs)
         return min(self.questions.at(messages) * again, 2 * messages)
-
-    @property
-    def condensed_digest_bytes(self) -> float:
-        """A digest's, or usage's, that stays: as much as one of its run's events. Reckoned."""
-        return self.digest_bytes / self.digest_events
 
 
 @dataclass(frozen=True)
@@ -253,7 +249,6 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
     run_bytes = fitted((run.days, run.bytes) for run in every)
     digests = sum(home.accounts for home, _ in found)
     digest_bytes = sum(one.digest_bytes for _, one in found) / digests
-    kept = sum(one.kept_bytes - run_bytes.at(1) - digest_bytes for _, one in found)
     questions = of_history(lambda one: one.questions)
     at_once = [
         home.accounts * questions.at(one.live_messages / home.accounts) for home, one in found
@@ -275,7 +270,9 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
         run_bytes=run_bytes,
         digest_events=sum(one.digest_events for _, one in found) / digests,
         digest_bytes=digest_bytes,
-        condensed_bytes=kept / sum(STEPS * condensed_days(home) for home, _ in found),
+        kept_whole_bytes=sum(one.kept_bytes - one.condensed_bytes for _, one in found) / len(found),
+        condensed_bytes=sum(one.condensed_bytes for _, one in found)
+        / sum(one.condensed_events for _, one in found),
         questions=questions,
         asked_again=more / runs_after_the_first,
         rows=of_day("rows"),
@@ -290,13 +287,6 @@ def costs_of(measurements: Mapping[str, Any]) -> Costs:
         partition_key_bytes=measurements["partition_key_bytes"],
         process_mb=max(one.peak_mb for _, one in found),
     )
-
-
-def condensed_days(home: Home) -> int:
-    """Days in the months that were condensed: all but the last run's. A materialisation's metadata
-    has a row for each day of its month."""
-    of_account = home.days + 1
-    return home.accounts * of_account - min(int(LIVE_DAY[8:]), of_account)
 
 
 def _lived(given: Mapping[str, Any]) -> Lived:
@@ -370,10 +360,9 @@ def checked(costs: Costs, home: Home, one: Lived) -> list[Predicted]:
         ),
         Predicted(
             "bytes after pruning",
-            STEPS * condensed_days(home) * costs.condensed_bytes
-            + digests * costs.condensed_digest_bytes
-            + costs.run_bytes.at(1)
-            + costs.digest_bytes,
+            months * costs.condensed_bytes
+            + digests * costs.condensed_bytes
+            + costs.kept_whole_bytes,
             one.kept_bytes,
         ),
         Predicted("rows", one.days * costs.rows.at(a_day), one.rows),
@@ -463,9 +452,9 @@ def demand(load: Load, costs: Costs, accounts: float) -> dict[str, float]:
     launched_cpu = launched * LAUNCHED_CPU_SECONDS
     # Superseded runs stay a day, and until the night after it; digests and usage 30 days whole.
     whole = 2 * runs * costs.run_bytes.at(1) + (2 * 30 + 2) * costs.digest_bytes
-    condensed = STEPS * days * costs.condensed_bytes
+    condensed = STEPS * months * costs.condensed_bytes
     in_window = min(load.digest_days, load.years_of_use * YEAR)
-    condensed += 2 * max(in_window - 30, 0) * costs.condensed_digest_bytes
+    condensed += 2 * max(in_window - 30, 0) * costs.condensed_bytes
     kept_files = months * costs.joined_files + LOOSE_DAYS * costs.lake_files.at(m)
     database = n * days * costs.database_bytes.at(m)
     d1_written = n * runs * (D1_WRITTEN_OF_RUN + D1_WRITTEN_OF_MESSAGE * load.in_day)

@@ -40,6 +40,7 @@ COSTS = Costs(
     run_bytes=Line(100_000.0, 3_000.0),
     digest_events=12.0,
     digest_bytes=20_000.0,
+    kept_whole_bytes=150_000.0,
     condensed_bytes=10_000.0,
     questions=straight(0.0, 0.5),
     asked_again=0.2,
