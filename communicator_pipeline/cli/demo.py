@@ -86,8 +86,8 @@ def demo() -> None:
         except runs.RunFailed as failed:
             fail(str(failed))
         out.print(
-            f"{len(exports)} × 10 daily digests. All in {time.monotonic() - began:.1f} s; "
-            "all asset checks passed."
+            f"{len(exports)} × 10 daily digests. {time.monotonic() - began:.1f} s in all. "
+            "All asset checks passed."
         )
 
         _title("Ana's inbox, the first eight")
