@@ -514,8 +514,9 @@ def _mark_days(
     be made again. As `WorkQueue.mark`, but of days that are looked up in the same transaction."""
     return (
         "INSERT INTO dirty_days (account, day, since, why) SELECT ?1, day, ?4, ?5 FROM ("
-        "SELECT g.day FROM messages AS g WHERE g.account = ?1 AND g.conversation_id IN "
-        "(SELECT value FROM json_each(?2) UNION SELECT n.conversation_id FROM messages AS n "
+        "SELECT g.day FROM messages AS g INDEXED BY messages_by_conversation "
+        "WHERE g.account = ?1 AND g.conversation_id IN (SELECT value FROM json_each(?2) "
+        "UNION SELECT n.conversation_id FROM messages AS n "
         "WHERE n.account = ?1 AND n.message_id = ?3) GROUP BY g.day) WHERE true "
         "ON CONFLICT (account, day) DO UPDATE SET mark = mark + 1, why = excluded.why, "
         "since = CASE WHEN mark > done_mark THEN since ELSE excluded.since END",

@@ -8,6 +8,10 @@ D1 is SQLite with a narrow door: single statements and one atomic `batch`, never
 that is held open between calls. The local backend goes through the same door and refuses what
 D1 refuses, so that nothing has to be rewritten when an installation moves.
 Limits: https://developers.cloudflare.com/d1/platform/limits/ (read 2026-11).
+
+SQLite 3.54 prefers the primary key of a table WITHOUT ROWID to an index that does not cover, even
+by its first column alone where the index has two, whatever the statistics say: it reads all that an
+account has instead of a day of it. So statements name such an index (`INDEXED BY`).
 """
 
 from __future__ import annotations

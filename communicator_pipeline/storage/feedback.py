@@ -112,7 +112,7 @@ def feedback_of_account(
 def feedback_of_ids(database: Database, account: str, ids: Iterable[str]) -> dict[str, Feedback]:
     """id → event, of those that there are."""
     rows = database.execute(
-        f"SELECT f.*, {_TAKEN_BACK} FROM json_each(?2) AS w JOIN feedback AS f "
+        f"SELECT f.*, {_TAKEN_BACK} FROM json_each(?2) AS w CROSS JOIN feedback AS f "
         "ON f.account = ?1 AND f.feedback_id = w.value",
         (account, orjson.dumps(sorted(set(ids))).decode()),
     )
@@ -155,7 +155,7 @@ def days_to_draft_anew(database: Database, account: str, first_day: str) -> list
         "SELECT DISTINCT c.day FROM conversations AS c JOIN drafts AS d ON d.account = c.account "
         "AND d.conversation_id = c.conversation_id AND d.day = c.day WHERE c.account = ?1 "
         "AND c.day >= ?2 AND c.needs_reply AND d.outcome <> 'no_reply' AND NOT EXISTS (SELECT 1 "
-        "FROM feedback AS f WHERE f.account = d.account "
+        "FROM feedback AS f INDEXED BY feedback_by_conversation WHERE f.account = d.account "
         "AND f.conversation_id = d.conversation_id AND f.draft_day = d.day "
         "AND f.draft_version = d.version AND f.kind <> 'instructed') ORDER BY c.day",
         (account, first_day),

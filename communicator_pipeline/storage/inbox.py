@@ -147,8 +147,8 @@ def _touched(day: PublishedDay) -> list[Statement]:
             "(SELECT conversation_id FROM touched_conversations WHERE account = ?1)",
             (day.account,),
         ),
-        ("DELETE FROM analyses WHERE account = ? AND day = ?", where),
-        ("DELETE FROM drafts WHERE account = ? AND day = ?", where),
+        ("DELETE FROM analyses INDEXED BY analyses_by_day WHERE account = ? AND day = ?", where),
+        ("DELETE FROM drafts INDEXED BY drafts_by_day WHERE account = ? AND day = ?", where),
     ]
 
 

@@ -87,6 +87,7 @@ _MODEL_STATE = (
     "(SELECT coalesce(sum(cost_usd), 0) FROM model_usage WHERE user_id = ?1 AND day = ?2) "
     "AS spent, "
     "count(a.account) AS stood_in, max(a.stood_in) AS why FROM (SELECT 1) LEFT JOIN analyses AS a "
+    "INDEXED BY analyses_by_day "
     "ON a.account IN (SELECT account FROM account_members WHERE user_id = ?1) AND a.day = ?2 "
     "AND a.stood_in <> ''"
 )
