@@ -222,7 +222,9 @@ def queued(redis: RedisServer, queue: str) -> list[bytes | str]:
 def test_a_backfill_is_complete_and_the_same_whichever_workers_are_killed(
     stack: CeleryStack, tmp_path: Path, sizes: FaultSizes
 ) -> None:
-    backfill_under_kills(stack, tmp_path, sizes.seed, kills=4, accounts=2, spans=3, days=2)
+    backfill_under_kills(
+        stack, tmp_path, sizes.seed, kills=len(VICTIMS), accounts=2, spans=4, days=2
+    )
 
 
 def test_a_step_that_is_delivered_twice_is_executed_twice_at_once_and_does_no_harm(

@@ -49,9 +49,9 @@ def test_a_backfill_of_two_years_is_the_same_whichever_workers_are_killed(
         stack,
         tmp_path,
         sizes.seed,
-        kills=sizes.count(20, at_least=4),
+        kills=sizes.count(20, at_least=3),
         accounts=sizes.count(10, at_least=2),
-        spans=sizes.count(24, at_least=3),
+        spans=sizes.count(24, at_least=4),
         days=2,
     )
 
