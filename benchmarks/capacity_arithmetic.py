@@ -360,9 +360,7 @@ def checked(costs: Costs, home: Home, one: Lived) -> list[Predicted]:
         ),
         Predicted(
             "bytes after pruning",
-            months * costs.condensed_bytes
-            + digests * costs.condensed_bytes
-            + costs.kept_whole_bytes,
+            (months + digests) * costs.condensed_bytes + costs.kept_whole_bytes,
             one.kept_bytes,
         ),
         Predicted("rows", one.days * costs.rows.at(a_day), one.rows),

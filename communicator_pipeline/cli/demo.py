@@ -80,7 +80,7 @@ def demo() -> None:
                 )
                 for export in exports:
                     job = runs.digest_job(defs)
-                    finished += runs.digest_days(
+                    runs.digest_days(
                         opened, instance, job, export.account, FIRST_DAY, LAST_DAY, preview=True
                     )
         except runs.RunFailed as failed:
